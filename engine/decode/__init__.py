@@ -1,0 +1,1 @@
+"""Prompts to text, one token at a time."""

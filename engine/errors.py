@@ -1,0 +1,86 @@
+"""Every error raised on purpose, as one tree.
+
+    EngineError
+    ├── InvalidInput        the caller can mend the request
+    │   ├── EmptyInput
+    │   ├── TextTooLong
+    │   └── PromptTooLong
+    ├── NotFound            what the request names is not here
+    │   ├── ModelNotFound
+    │   └── DocumentNotFound
+    ├── Unavailable         the request was fine, the machine cannot serve it now
+    │   ├── ModelLoading
+    │   ├── ModelMissing
+    │   ├── ModelBroken
+    │   └── FetchFailed
+    └── StoreError          the index cannot be used as it is
+        ├── WrongEmbedder
+        └── NewerSchema
+
+Rule: a message is one sentence or two for the person or agent who caused it, says what to do, and
+never holds a secret. Anything that is not an `EngineError` is a bug.
+"""
+
+
+class EngineError(Exception):
+    """Root of every error raised on purpose; its text is meant to be shown."""
+
+
+class InvalidInput(EngineError):
+    """The request cannot be served as it is; the message says how to change it."""
+
+
+class EmptyInput(InvalidInput):
+    """A text, prompt or list that must not be empty is empty."""
+
+
+class TextTooLong(InvalidInput):
+    """A text exceeds what the model or a limit takes."""
+
+
+class PromptTooLong(InvalidInput):
+    """A prompt leaves no room in the model's context window."""
+
+
+class NotFound(EngineError):
+    """What the request names does not exist here."""
+
+
+class ModelNotFound(NotFound):
+    """No model of that id is known."""
+
+
+class DocumentNotFound(NotFound):
+    """No document of that id is indexed."""
+
+
+class Unavailable(EngineError):
+    """The request was fine; it cannot be served now."""
+
+
+class ModelLoading(Unavailable):
+    """The model is still being loaded; the same call will work later."""
+
+
+class ModelMissing(Unavailable):
+    """The model is not installed; the message names the command that installs it."""
+
+
+class ModelBroken(Unavailable):
+    """A model folder is incomplete, changed, unsafe or not a model."""
+
+
+class FetchFailed(Unavailable):
+    """A model could not be fetched; the message says what was tried and what to do."""
+
+
+class StoreError(EngineError):
+    """The index cannot be opened or used as it is."""
+
+
+class WrongEmbedder(StoreError):
+    """The index was built with another embedding model than the one in use."""
+
+
+class NewerSchema(StoreError):
+    """The index was written by a newer version of npu-gateway."""

@@ -1,0 +1,1 @@
+"""What a model on disk is, and how it gets there."""

@@ -1,0 +1,1 @@
+"""Foreign weights in, ONNX model folders out."""

