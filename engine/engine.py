@@ -1,0 +1,237 @@
+"""Engine: holds embedder, decoder and store, and closes them in order.
+
+The one place where rooms are joined: which model serves a task, which vectors the index may hold.
+Blocking, and safe to call from several threads; callers queue for a model themselves.
+"""
+
+import threading
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine import __version__
+from engine.corpus import Document, Hit
+from engine.decode.decoder import Decoder
+from engine.documents.indexer import Indexer, IndexProgress
+from engine.embed.embedder import Embedder
+from engine.errors import EngineError, ModelMissing, StoreError, Unavailable
+from engine.models import fetcher, installed
+from engine.models.spec import DecoderSpec, EmbedderSpec, Task
+from engine.residency import Resident, State
+from engine.runtime import providers
+from engine.search import search
+from engine.store import opening
+from engine.store.interface import EmbeddingSpace, Store, StoreStatistics
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """What an engine is opened with."""
+
+    models_dir: Path
+    index_file: Path
+    embedder: str | None = None
+    """A known id or a folder of the user's own; None takes the best installed."""
+    decoder: str | None = None
+    threads: int = 0
+    pull: bool = False
+    """Fetch a missing default model when it is first needed."""
+    offline: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelStatus:
+    """The model of one task, loaded or not."""
+
+    task: Task
+    state: State
+    why: str
+    """Why this model, or why none."""
+    model_id: str = ""
+    provider: str = ""
+    """Where it runs; empty until it is loaded."""
+    dimensions: int = 0
+    max_tokens: int = 0
+    license: str = ""
+    source: str = ""
+
+
+class Engine:
+    """Everything a server or a command needs, opened as it is used."""
+
+    version = __version__
+    runtime_version = providers.runtime_version()
+    available_providers = providers.available_providers()
+
+    def __init__(self, options: EngineOptions) -> None:
+        self.options = options
+        self.embedder: Resident[Embedder] = Resident("embedding model", self._open_embedder)
+        self.decoder: Resident[Decoder] = Resident("language model", self._open_decoder)
+        self._closing = threading.Event()
+        self._store_lock = threading.Lock()
+        self._opened_store: Store | None = None
+
+    def search(self, question: str, limit: int) -> list[Hit]:
+        """The chunks nearest to a question, best first.
+
+        Raises:
+            EngineError: No embedder, a blank question, or an index of another embedder.
+        """
+        embedder = self.embedder.get()
+        return search(embedder, self._store_for(embedder), question, limit)
+
+    def index(self, root: Path) -> Generator[IndexProgress]:
+        """Brings the index of a folder or file up to date, a step a file.
+
+        Raises:
+            EngineError: No embedder, no such folder, or an index of another embedder.
+        """
+        embedder = self.embedder.get()
+        store = self._store_for(embedder)
+        store.check_embedder()
+        yield from Indexer(
+            store,
+            lambda texts: embedder.embed(texts, "document").vectors,
+            embedder.count_tokens,
+            embedder.text_tokens,
+        ).run(root)
+
+    def documents(self, *, after: str = "", limit: int = 100) -> list[Document]:
+        """Indexed documents in the order of their paths, those behind the path `after`."""
+        return self.store().documents(after=after, limit=limit)
+
+    def read_document(self, document_id: str) -> tuple[Document, list[str]]:
+        """A document and its lines, line ends kept, as they were when it was indexed.
+
+        Raises:
+            DocumentNotFound: No document has that id.
+        """
+        store = self.store()
+        document = store.document(document_id)
+        text = "".join(chunk.text for chunk in store.chunks(document_id))
+        return document, _lines(text)
+
+    def remove_documents(self, document_ids: Sequence[str]) -> int:
+        """Removes documents from the index; all of them or, where one is unknown, none.
+
+        Raises:
+            DocumentNotFound: No document has one of the ids.
+        """
+        store = self.store()
+        for document_id in document_ids:
+            store.document(document_id)
+        return store.delete(document_ids)
+
+    def clear_index(self) -> None:
+        """Empties the index, so that another embedder may fill it."""
+        self.store().clear()
+
+    def index_statistics(self) -> StoreStatistics:
+        """How much is indexed, and by which model.
+
+        Raises:
+            StoreError: The index cannot be opened.
+        """
+        return self.store().statistics()
+
+    def index_problem(self) -> str:
+        """Why the index cannot be searched as it is, or empty."""
+        try:
+            embedder = self.embedder.loaded()
+            if embedder is not None:
+                self._store_for(embedder).check_embedder()
+        except StoreError as error:
+            return str(error)
+        return ""
+
+    def models(self) -> tuple[ModelStatus, ModelStatus]:
+        """The models of the two tasks; loads nothing and waits for nothing."""
+        return (
+            self._status("embed", self.embedder, self.options.embedder),
+            self._status("generate", self.decoder, self.options.decoder),
+        )
+
+    def store(self) -> Store:
+        """The index, opened at first use."""
+        with self._store_lock:
+            if self._closing.is_set():
+                raise Unavailable("The server is shutting down; call again once it is back.")
+            if self._opened_store is None:
+                self._opened_store = opening.open_store(self.options.index_file)
+            return self._opened_store
+
+    def close(self, timeout: float = -1) -> None:
+        """Closes models and index; with a timeout in seconds, only what is not in use till then."""
+        self._closing.set()
+        self.decoder.close(timeout)
+        self.embedder.close(timeout)
+        if self._store_lock.acquire(timeout=timeout):
+            if self._opened_store is not None:
+                self._opened_store.close()
+            self._store_lock.release()
+
+    def _store_for(self, embedder: Embedder) -> Store:
+        spec = embedder.spec
+        store = self.store()
+        store.use(EmbeddingSpace(spec.model_id, spec.fingerprint, spec.dimensions))
+        return store
+
+    def _open_embedder(self, report: Report) -> Embedder:
+        spec = self._spec("embed", self.options.embedder, report)
+        assert isinstance(spec, EmbedderSpec)
+        report(f"loading {spec.model_id}")
+        return Embedder.open(spec, threads=self.options.threads)
+
+    def _open_decoder(self, report: Report) -> Decoder:
+        spec = self._spec("generate", self.options.decoder, report)
+        assert isinstance(spec, DecoderSpec)
+        report(f"loading {spec.model_id}")
+        return Decoder.open(spec, threads=self.options.threads)
+
+    def _spec(self, task: Task, wanted: str | None, report: Report) -> EmbedderSpec | DecoderSpec:
+        try:
+            return installed.choose(task, self.options.models_dir, wanted).spec
+        except ModelMissing:
+            if not self.options.pull or self.options.offline:
+                raise
+        self._fetch(installed.to_fetch(task, wanted), report)
+        return installed.choose(task, self.options.models_dir, wanted).spec
+
+    def _fetch(self, model_id: str, report: Report) -> None:
+        steps = fetcher.fetch(model_id, self.options.models_dir, offline=self.options.offline)
+        for progress in steps:
+            if self._closing.is_set():
+                steps.close()
+                raise Unavailable("The server is shutting down; call again once it is back.")
+            report(str(progress))
+
+    def _status(
+        self, task: Task, place: "Resident[Embedder] | Resident[Decoder]", wanted: str | None
+    ) -> ModelStatus:
+        try:
+            choice = installed.choose(task, self.options.models_dir, wanted)
+        except EngineError as error:
+            why = place.activity if place.state == "loading" else str(error)
+            return ModelStatus(task=task, state=place.state, why=why)
+        model = place.loaded()
+        spec = model.spec if model is not None else choice.spec
+        return ModelStatus(
+            task=task,
+            state=place.state,
+            why=str(place.failure or choice.reason),
+            model_id=spec.model_id,
+            provider=model.provider if model is not None else "",
+            dimensions=spec.dimensions if isinstance(spec, EmbedderSpec) else 0,
+            max_tokens=spec.max_tokens,
+            license=spec.license,
+            source=spec.source,
+        )
+
+
+def _lines(text: str) -> list[str]:
+    """Lines with their ends; a line ends at a line feed, as in the chunks' line numbers."""
+    lines = [line + "\n" for line in text.split("\n")]
+    lines[-1] = lines[-1][:-1]
+    return lines if lines[-1] else lines[:-1]

@@ -1,0 +1,123 @@
+"""The command line: serve, demo, models, documents, inference and the examination of the machine.
+
+Only the parser is here. Each command is a function in `commands`, loaded by name when it is
+called, so that no command pays for another's libraries.
+"""
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+
+from engine import __version__
+from engine.errors import EngineError
+from mcp_server import settings
+
+Add = Callable[[argparse.ArgumentParser], object]
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+
+
+def _nothing(_: argparse.ArgumentParser) -> None:
+    """For commands that take settings only."""
+
+
+def _pull(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", nargs="*", metavar="ID", help="default: the two default models")
+
+
+def _remove(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="ID", help="an installed model")
+
+
+def _index(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="DIR", help="a folder or file")
+    parser.add_argument(
+        "--rebuild", action="store_true", help="empty the index first, as for another embedder"
+    )
+    _json(parser)
+
+
+def _search(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("query", help="what to look for, in plain words")
+    parser.add_argument("--top-k", type=int, default=5, metavar="N", help="passages (default 5)")
+    _json(parser)
+
+
+def _embed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("text", nargs="+", help="texts; - reads lines from stdin")
+    parser.add_argument("--kind", choices=["document", "query"], default="document")
+    _json(parser)
+
+
+def _generate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("prompt", help="what to answer or write; - reads stdin")
+    parser.add_argument("--system", default="", help="instructions above the prompt")
+    parser.add_argument("--max-tokens", type=int, default=256, metavar="N")
+    parser.add_argument("--temperature", type=float, default=0.0, metavar="T")
+    parser.add_argument("--seed", type=int, default=None, metavar="N")
+    _json(parser)
+
+
+COMMANDS: dict[str, tuple[str, str, Add]] = {
+    "serve": ("serve", "Serve an agent host over stdin and stdout (MCP).", _nothing),
+    "demo": ("demo", "Show everything once, on this machine, with real models.", _nothing),
+    "pull": ("models", "Fetch models.", _pull),
+    "models": ("models", "List known and installed models and which one each tool uses.", _json),
+    "remove": ("models", "Delete an installed model.", _remove),
+    "index": ("documents", "Make a folder searchable, or bring it up to date.", _index),
+    "search": ("documents", "Search the indexed documents by meaning.", _search),
+    "embed": ("inference", "Turn texts into vectors.", _embed),
+    "generate": ("inference", "Let the language model answer a prompt.", _generate),
+    "doctor": ("doctor", "Examine this machine and say what to do about each problem.", _json),
+}
+"""Command to module in `commands` (the function has the command's name), help and arguments."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="npu-gateway",
+        description="Private generate, embed and semantic_search on your own machine, over MCP.",
+    )
+    top.add_argument("--version", action="version", version=f"npu-gateway {__version__}")
+    subparsers = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (_, help_text, add) in COMMANDS.items():
+        sub = subparsers.add_parser(name, help=help_text, description=help_text)
+        add(sub)
+        settings.add_flags(sub, name)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command and ends the process: 0 done, 1 failed, 2 misused, 130 interrupted."""
+    sys.exit(_run(parser().parse_args(arguments)))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        chosen = settings.read(arguments)
+        logging.basicConfig(
+            level=chosen.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
+        )
+        module = importlib.import_module(f"mcp_server.commands.{COMMANDS[arguments.command][0]}")
+        return int(getattr(module, arguments.command)(arguments, chosen))
+    except settings.BadSetting as error:
+        errors.print(f"npu-gateway: {error}", markup=False)
+        return 2
+    except EngineError as error:
+        errors.print(f"npu-gateway: {error}", markup=False)
+        return 1
+    except KeyboardInterrupt:
+        errors.print("npu-gateway: interrupted", markup=False)
+        return 130
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The prompt answer_from_documents: a question with the passages that may answer it."""
+
+from typing import Annotated, Any
+
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS
+from pydantic import Field
+
+from engine.errors import EngineError
+from mcp_server import concurrency, rendering
+from mcp_server.lifespan import Gateway
+
+_PASSAGES = 6
+_CHARACTERS = 3_000
+
+
+def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
+    """Registers the prompt."""
+
+    @server.prompt(title="Answer from my documents")
+    async def answer_from_documents(  # pyright: ignore[reportUnusedFunction]
+        question: Annotated[str, Field(description="What to answer.")],
+        context: Context[Any, Any],
+    ) -> str:
+        """Finds passages in the indexed documents and asks for an answer that cites them."""
+        try:
+            await gateway.loaded(gateway.engine.embedder, context)
+            hits = await concurrency.run(
+                gateway.index_queue, lambda: gateway.engine.search(question, _PASSAGES)
+            )
+        except EngineError as error:
+            raise MCPError(code=INVALID_PARAMS, message=str(error)) from error
+        if not hits:
+            return f"{question}\n\n(Nothing is indexed yet. {rendering.HOW_TO_INDEX}.)"
+        passages = [
+            f"[{number}] {hit.document.path} lines {hit.chunk.line_start}-{hit.chunk.line_end}\n"
+            f"{rendering.snippet(hit.chunk.text, _CHARACTERS)[0]}"
+            for number, hit in enumerate(hits, 1)
+        ]
+        return "\n\n".join(
+            [
+                "Answer the question from the passages below, citing them as [1], [2] with path "
+                "and lines. If they do not hold the answer, say so.",
+                rendering.UNTRUSTED,
+                *passages,
+                f"Question: {question}",
+            ]
+        )

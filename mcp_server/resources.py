@@ -1,0 +1,55 @@
+"""The resources on models, index and documents: what a host may show beside a conversation."""
+
+import json
+from typing import Any
+
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
+
+from engine.errors import EngineError, NotFound
+from mcp_server import concurrency
+from mcp_server.lifespan import Gateway
+from mcp_server.tools import status
+from mcp_server.tools.documents import read_lines
+
+_CHARACTERS = 1_000_000
+"""Of a document read as a resource; hosts page it themselves."""
+
+
+def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
+    """Registers the resources."""
+
+    @server.resource("models://info", title="Models", mime_type="application/json")
+    async def models_info() -> str:  # pyright: ignore[reportUnusedFunction]
+        """Models, execution providers and versions; equals the models part of status."""
+        info = await concurrency.run_abandonable(lambda: status.models_info(gateway))
+        return info.model_dump_json(indent=1)
+
+    @server.resource("models://{model_id}", title="One model", mime_type="application/json")
+    async def one_model(model_id: str) -> str:  # pyright: ignore[reportUnusedFunction]
+        """One model of models://info."""
+        info = await concurrency.run_abandonable(lambda: status.models_info(gateway))
+        for entry in info.models:
+            if entry.model == model_id:
+                return entry.model_dump_json(indent=1)
+        known = ", ".join(entry.model for entry in info.models if entry.model) or "none"
+        raise ResourceNotFoundError(f"No model {model_id} is in use here; in use: {known}.")
+
+    @server.resource("index://status", title="Index", mime_type="application/json")
+    async def index_status() -> str:  # pyright: ignore[reportUnusedFunction]
+        """How much is indexed, by which model, and which folders may be indexed."""
+        result = await concurrency.run(gateway.index_queue, lambda: status.status_of(gateway))
+        return json.dumps(result.model_dump(include={"index", "roots", "read_only"}), indent=1)
+
+    @server.resource("doc://{document_id}", title="A document", mime_type="text/plain")
+    async def document(document_id: str) -> str:  # pyright: ignore[reportUnusedFunction]
+        """The text of an indexed document, as it was when it was indexed."""
+        try:
+            text, more = await concurrency.run(
+                gateway.index_queue, lambda: read_lines(gateway, document_id, 1, 0, _CHARACTERS)
+            )
+        except NotFound as error:
+            raise ResourceNotFoundError(str(error)) from error
+        except EngineError as error:
+            raise ResourceError(str(error)) from error
+        return "\n".join(filter(None, [text, more]))

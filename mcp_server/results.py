@@ -1,0 +1,127 @@
+"""The structured results of the tools: what programs read, and the data `rendering` words.
+
+Values only; every field has the same name and meaning in all results.
+"""
+
+from pydantic import BaseModel, Field
+
+
+class Passage(BaseModel):
+    """A chunk of a document that answers a question."""
+
+    document_id: str
+    path: str
+    line_start: int
+    line_end: int
+    heading: str = Field(description="Headings above it, outermost first.")
+    score: float = Field(description="Cosine similarity, -1 to 1.")
+    text: str
+    cut: bool = Field(description="More of it is in get_document from line_start.")
+
+
+class SearchResult(BaseModel):
+    """Passages, best first."""
+
+    passages: list[Passage]
+    documents: int = Field(description="Documents in the index.")
+    model: str
+    provider: str
+
+
+class DocumentEntry(BaseModel):
+    """One indexed document."""
+
+    document_id: str
+    path: str
+    title: str
+    lines: int
+    chunks: int
+
+
+class DocumentPage(BaseModel):
+    """A page of the list of documents."""
+
+    documents: list[DocumentEntry]
+    total: int
+    next_cursor: str = Field(description="Empty on the last page.")
+
+
+class SkippedFile(BaseModel):
+    """A file that was not indexed, and why."""
+
+    path: str
+    reason: str
+
+
+class IndexResult(BaseModel):
+    """What one call of index_documents did."""
+
+    complete: bool = Field(description="False: time ran out, call again to go on.")
+    indexed: int
+    unchanged: int
+    removed: int
+    skipped: int
+    skipped_files: list[SkippedFile] = Field(description="The first of the skipped files.")
+    documents: int = Field(description="Documents in the index now.")
+
+
+class RemoveResult(BaseModel):
+    """How many documents were removed."""
+
+    removed: int
+    documents: int = Field(description="Documents in the index now.")
+
+
+class EmbedResult(BaseModel):
+    """One unit vector a text, in the order of the texts."""
+
+    embeddings: list[list[float]] | list[str]
+    dimensions: int
+    prompt_tokens: int
+    truncated: list[int] = Field(description="Indices of texts cut to the model's limit.")
+    model: str
+    provider: str
+
+
+class ModelEntry(BaseModel):
+    """A model a tool uses or would use."""
+
+    task: str
+    state: str = Field(description="waiting, loading, ready, failed or closed.")
+    model: str
+    why: str = Field(description="Why this model, or why none.")
+    provider: str = Field(description="Execution provider that runs it; empty until loaded.")
+    dimensions: int = Field(description="0 for language models.")
+    max_tokens: int
+    license: str
+    source: str
+    warm: bool = Field(description="In memory, ready for the next call.")
+
+
+class IndexEntry(BaseModel):
+    """The state of the index."""
+
+    documents: int
+    chunks: int
+    size_bytes: int
+    model: str = Field(description="Whose vectors it holds; empty while it is empty.")
+    dimensions: int
+    vector_search: str
+    problem: str = Field(description="Why it cannot be used, or empty.")
+
+
+class ModelsInfo(BaseModel):
+    """Models, providers and versions."""
+
+    models: list[ModelEntry]
+    execution_providers: list[str] = Field(description="Built into the installed runtime.")
+    onnxruntime: str
+    version: str
+
+
+class StatusResult(ModelsInfo):
+    """All a caller may want to know before asking for work."""
+
+    index: IndexEntry
+    roots: list[str] = Field(description="Folders that index_documents may read.")
+    read_only: bool

@@ -1,0 +1,266 @@
+"""Settings: the one reader of arguments and environment.
+
+Each field is declared once; its flag, its environment name, its help and README's table follow
+from that. Order: command line, environment, default. A bad value stops the start, by name.
+"""
+
+import argparse
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+TOOL_NAMES = (
+    "semantic_search",
+    "get_document",
+    "list_documents",
+    "index_documents",
+    "remove_documents",
+    "embed",
+    "generate",
+    "status",
+)
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+_FALSE_AND_TRUE = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
+
+
+class BadSetting(ValueError):
+    """A setting has a value it cannot have; the text names the setting and what it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    help: str
+    parse: Callable[[str], Any]
+    metavar: str | None
+    """None for a switch."""
+    many: bool
+    """May be repeated; `parse` gives a tuple, and the environment's value is split like PATH."""
+    commands: frozenset[str]
+    """Commands that take the flag; empty for all."""
+
+
+def _option(
+    help_text: str,
+    parse: Callable[[str], Any],
+    metavar: str | None,
+    *,
+    many: bool = False,
+    commands: Sequence[str] = (),
+) -> dict[str, _Option]:
+    return {"option": _Option(help_text, parse, metavar, many, frozenset(commands))}
+
+
+def _folder(value: str) -> Path:
+    return Path(value).expanduser().absolute()
+
+
+def _switch(value: str) -> bool:
+    if value.lower() not in _FALSE_AND_TRUE:
+        raise ValueError("takes 1 or 0")
+    return _FALSE_AND_TRUE[value.lower()]
+
+
+def _log_level(value: str) -> str:
+    if value.lower() not in LOG_LEVELS:
+        raise ValueError(f"takes one of {', '.join(LOG_LEVELS)}")
+    return value.lower()
+
+
+def _folders(value: str) -> tuple[Path, ...]:
+    return (_folder(value),)
+
+
+def _tools(value: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in value.split(",") if part.strip())
+    if not set(names) <= set(TOOL_NAMES):
+        raise ValueError(f"takes names of tools ({', '.join(TOOL_NAMES)})")
+    return names
+
+
+def _threads(value: str) -> int:
+    if not value.isdecimal() or int(value) > 1024:
+        raise ValueError("takes a whole number from 0 (all cores) to 1024")
+    return int(value)
+
+
+def _default_data_dir() -> Path:
+    return Path(platformdirs.user_data_dir("npu-gateway", appauthor=False))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All that can be set, as plain values."""
+
+    data_dir: Path = field(
+        default_factory=_default_data_dir,
+        metadata=_option("Folder of the index and, unless set apart, the models.", _folder, "DIR"),
+    )
+    models_dir: Path | None = field(
+        default=None,
+        metadata=_option("Folder of the models; default: models in the data dir.", _folder, "DIR"),
+    )
+    embedder: str = field(
+        default="",
+        metadata=_option(
+            "Embedding model: an id from `npu-gateway models` or a folder of your own; "
+            "default: the best one installed.",
+            str,
+            "ID|PATH",
+        ),
+    )
+    decoder: str = field(
+        default="",
+        metadata=_option(
+            "Language model: an id from `npu-gateway models` or a folder of your own; "
+            "default: the best one installed.",
+            str,
+            "ID|PATH",
+        ),
+    )
+    threads: int = field(
+        default=0,
+        metadata=_option("Threads a model run may use; 0 takes all cores.", _threads, "N"),
+    )
+    offline: bool = field(
+        default=False, metadata=_option("Never touch the network.", _switch, None)
+    )
+    log_level: str = field(
+        default="warning",
+        metadata=_option(
+            "What goes to stderr: " + ", ".join(LOG_LEVELS) + ".", _log_level, "LEVEL"
+        ),
+    )
+    root: tuple[Path, ...] = field(
+        default=(),
+        metadata=_option(
+            "Folder that index_documents may read, with all below it; may be repeated.",
+            _folders,
+            "DIR",
+            many=True,
+            commands=["serve"],
+        ),
+    )
+    read_only: bool = field(
+        default=False,
+        metadata=_option(
+            "Offer no tool that changes the index.", _switch, None, commands=["serve"]
+        ),
+    )
+    tools: tuple[str, ...] = field(
+        default=(),
+        metadata=_option(
+            "Offer only these tools, comma-separated; default: all.",
+            _tools,
+            "A,B",
+            many=True,
+            commands=["serve"],
+        ),
+    )
+    pull: bool = field(
+        default=False,
+        metadata=_option(
+            "Fetch missing default models in the background.", _switch, None, commands=["serve"]
+        ),
+    )
+
+    @property
+    def models_folder(self) -> Path:
+        """Where models are installed."""
+        return self.models_dir or self.data_dir / "models"
+
+    @property
+    def index_file(self) -> Path:
+        """The one SQLite file of the index."""
+        return self.data_dir / "index.sqlite"
+
+    def arguments(self, command: str) -> list[str]:
+        """The flags that give a child process these settings; defaults are left out."""
+        words: list[str] = []
+        for item in fields(self):
+            option, value = _option_of(item), getattr(self, item.name)
+            if value in (None, "", (), False) or not _takes(option, command):
+                continue
+            values = [""] if value is True else list(value) if option.many else [value]
+            words += [part for one in values for part in (_flag(item.name), str(one)) if part]
+        return words
+
+
+def _option_of(item: "Field[Any]") -> _Option:
+    return item.metadata["option"]
+
+
+def _takes(option: _Option, command: str) -> bool:
+    return not option.commands or command in option.commands
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _environment_name(name: str) -> str:
+    return "NPU_GATEWAY_" + name.upper()
+
+
+def add_flags(parser: argparse.ArgumentParser, command: str) -> None:
+    """Adds the flags that a command takes; all are kept as text until `read`."""
+    group = parser.add_argument_group("settings")
+    for item in fields(Settings):
+        option = _option_of(item)
+        if not _takes(option, command):
+            continue
+        text = f"{option.help} [{_environment_name(item.name)}]"
+        if option.metavar is None:
+            group.add_argument(_flag(item.name), action="store_const", const="1", help=text)
+        elif option.many:
+            group.add_argument(_flag(item.name), action="append", metavar=option.metavar, help=text)
+        else:
+            group.add_argument(_flag(item.name), metavar=option.metavar, help=text)
+
+
+def read(arguments: argparse.Namespace, environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings of a command line and an environment (default: the process's own).
+
+    Raises:
+        BadSetting: A value cannot be what the setting takes.
+    """
+    env = os.environ if environment is None else environment  # noqa: TID251 - the one reader.
+    values: dict[str, Any] = {}
+    for item in fields(Settings):
+        given = getattr(arguments, item.name, None)
+        name = _flag(item.name)
+        if given is None:
+            given, name = (
+                env.get(_environment_name(item.name)) or None,
+                _environment_name(item.name),
+            )
+        if given is not None:
+            values[item.name] = _parsed(name, _option_of(item), given)
+    return Settings(**values)
+
+
+def _parsed(name: str, option: _Option, given: str | list[str]) -> Any:
+    try:
+        if not option.many:
+            return option.parse(str(given))
+        words = given.split(os.pathsep) if isinstance(given, str) else given
+        return tuple(chain.from_iterable(option.parse(word) for word in words if word))
+    except ValueError as error:
+        raise BadSetting(f"{name} {error}, not {given!r}.") from error
+
+
+def table() -> list[tuple[str, str, str]]:
+    """Flag, environment name and help of every setting, as README shows them."""
+    return [
+        (
+            " ".join(filter(None, (_flag(item.name), _option_of(item).metavar))),
+            _environment_name(item.name),
+            _option_of(item).help,
+        )
+        for item in fields(Settings)
+    ]

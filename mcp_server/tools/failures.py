@@ -1,0 +1,108 @@
+"""GatewayTool: a tool whose failures are one sentence an agent can act on.
+
+The SDK prefixes every failure, prints a page for a wrong argument, ignores arguments it does not
+know and hides engine errors. Here arguments are refused by name, engine errors keep their text,
+and everything else stays what it is: a bug, logged with its traceback and hidden from the model.
+"""
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any
+
+from mcp.server.mcpserver.context import Context
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp.server.mcpserver.tools import Tool
+from mcp_types import ToolAnnotations
+from pydantic import ValidationError
+
+from engine.errors import EngineError
+
+
+class GatewayTool(Tool):
+    """A tool with a closed list of arguments and plain sentences for failures."""
+
+    async def run(
+        self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False
+    ) -> Any:
+        """Runs the tool.
+
+        Raises:
+            ToolError: The arguments are refused or the engine said why it cannot serve them.
+            UnexpectedToolError: A bug; its own text stays on the server.
+        """
+        try:
+            return await super().run(arguments, context, convert_result)
+        except UnexpectedToolError as error:
+            if isinstance(error.__cause__, EngineError):
+                raise ToolError(str(error.__cause__)) from error.__cause__
+            raise
+        except ToolError as error:
+            cause = error.__cause__
+            if isinstance(cause, ValidationError):
+                raise ToolError(self._refusal(cause)) from cause
+            raise ToolError(str(cause or error)) from cause
+
+    def _refusal(self, error: ValidationError) -> str:
+        known = list(self.parameters.get("properties", {}))
+        sentences = [_sentence(problem, known) for problem in error.errors()[:3]]
+        return f"{self.name} was not run: " + "; ".join(sentences) + "."
+
+
+def tool(
+    function: Callable[..., Any],
+    *,
+    title: str,
+    writes: bool = False,
+    destroys: bool = False,
+    text_only: bool = False,
+) -> GatewayTool:
+    """Makes an `async def` function a tool; its docstring is what the model reads.
+
+    Args:
+        function: Flat parameters, each annotated with a description.
+        title: For people.
+        writes: It changes the index.
+        destroys: It deletes what is indexed.
+        text_only: It has no structured result.
+    """
+    made = GatewayTool.from_function(
+        function,
+        title=title,
+        description=" ".join((function.__doc__ or "").split()),
+        annotations=ToolAnnotations(
+            title=title,
+            read_only_hint=not writes,
+            destructive_hint=destroys,
+            idempotent_hint=True,
+            open_world_hint=False,
+        ),
+        structured_output=False if text_only else None,
+    )
+    assert isinstance(made, GatewayTool)
+    model = made.fn_metadata.arg_model
+    model.model_config["extra"] = "forbid"
+    model.model_rebuild(force=True)
+    made.parameters = _without_titles(model.model_json_schema(by_alias=True))
+    return made
+
+
+def _sentence(problem: Any, known: list[str]) -> str:
+    name = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}" if near else f"it takes {', '.join(known) or 'none'}"
+        return f"there is no argument {name}; {hint}"
+    if problem["type"] == "missing":
+        return f"the argument {name} is missing"
+    message = str(problem["msg"])
+    return f"{name}: {message[:1].lower()}{message[1:]}"
+
+
+def _without_titles(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema without pydantic's titles: they repeat the names and cost the model tokens."""
+    properties = {
+        name: {key: value for key, value in of.items() if key != "title"}
+        for name, of in schema.get("properties", {}).items()
+    }
+    kept = {key: value for key, value in schema.items() if key not in ("title", "properties")}
+    return kept | {"properties": properties}
