@@ -26,14 +26,25 @@ class Document:
     """Bytes."""
     mtime_ns: int
     line_count: int
+    """A line ends at a line feed, alone or after a carriage return; a lone one ends none."""
     chunk_count: int
+    """0 for a document without words."""
+    encoding: str = "utf-8"
+    """How the bytes after a byte order mark decode: utf-8, utf-16-le, utf-16-be, or, where a guess
+    had to do, cp1252 or latin-1."""
+
+    @property
+    def encoding_is_guessed(self) -> bool:
+        """Whether the bytes are no valid Unicode, so that letters beyond ASCII may be wrong."""
+        return self.encoding in ("cp1252", "latin-1")
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """A run of a document's text that is embedded and cited as one.
 
-    The chunks of a document tile it: joined in order, their texts are the whole decoded file.
+    The chunks of a document tile it: joined in order, their texts are the whole decoded file,
+    without a byte order mark. Only a document without words has none.
     """
 
     ordinal: int

@@ -1,0 +1,32 @@
+"""Which stored documents a wrong id may have meant."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any
+
+_MOST = 3
+
+
+def near_names(wanted: str, documents: Sequence[Sequence[Any]]) -> list[str]:
+    """Up to three documents whose id, path or file name resembles what was asked for.
+
+    Args:
+        wanted: What the caller took for a document's id.
+        documents: Pairs of document id and path.
+
+    Returns:
+        "id (path)" each, the nearest first.
+    """
+    asked = wanted[:1000]
+    labels: dict[str, str] = {}
+    for document_id, path in documents:
+        label = f"{document_id} ({path})"
+        labels.setdefault(PurePath(path).name, label)
+        labels.setdefault(document_id, label)
+        labels.setdefault(path, label)
+    last = PurePath(asked).name
+    near = difflib.get_close_matches(asked, labels, _MOST)
+    if last != asked:
+        near += difflib.get_close_matches(last, labels, _MOST)
+    return list(dict.fromkeys(labels[name] for name in near))[:_MOST]
