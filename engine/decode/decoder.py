@@ -1,0 +1,253 @@
+"""Decoder: prefill, then the loop that yields pieces until something says stop.
+
+Knows token ids and logits. Knows nothing of HTTP, queues or event loops, and starts no thread.
+Rule: every way to end goes through stopping.py, and every end frees the KVCache.
+"""
+
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.decode.kv_cache import CacheLayout, KVCache, capacity_for
+from engine.decode.sampling import Sampler, SamplingParams
+from engine.decode.stopping import FinishReason, Stopping
+from engine.errors import ModelBroken, PromptTooLong
+from engine.models.spec import DecoderSpec
+from engine.runtime.session import Array, Session
+from engine.text.chat import ChatTemplate, Message
+from engine.text.detokenizer import Detokenizer
+from engine.text.tokenizer import Tokenizer
+
+# Prompt tokens a run: how long closing the generator can take to have an effect, against prefill
+# speed (examples/benchmarks/decode.py).
+PREFILL_CHUNK = 128
+
+_IDS, _MASK, _ROWS, _LOGITS = "input_ids", "attention_mask", "logits_rows", "logits"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer took, in tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    """Tokens chosen, a stop token included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One step of an answer; the texts of all pieces joined are the answer."""
+
+    text: str
+    """Empty after a part of the prompt, inside a character, and while a stop string may begin."""
+    token_id: int | None = None
+    """The token chosen in this step; None while the prompt is read."""
+    finish_reason: FinishReason | None = None
+    """Set on the last piece alone: "length" if a limit ended the answer, else "stop"."""
+    usage: Usage | None = None
+    """Set on the last piece alone."""
+
+
+class Decoder:
+    """A causal language model with its tokenizer and chat template; one answer at a time."""
+
+    def __init__(
+        self, spec: DecoderSpec, session: Session, tokenizer: Tokenizer, template: ChatTemplate
+    ) -> None:
+        self.spec = spec
+        self._layout = _served_layout(session)
+        self._session: Session | None = session
+        self._tokenizer = tokenizer
+        self._template = template
+        self._answering = threading.Lock()
+
+    @classmethod
+    def open(cls, spec: DecoderSpec, *, threads: int = 0) -> "Decoder":
+        """Loads a model and runs it once.
+
+        Args:
+            spec: As `engine.models.folder` reads it.
+            threads: Threads one run may use; 0 takes every physical core.
+
+        Raises:
+            ModelBroken: A file is damaged, or the graph is of a form that is not served.
+        """
+        session = Session.open(spec.onnx_file, threads=threads)
+        tokenizer = Tokenizer.open(spec.tokenizer_file)
+        template = ChatTemplate(spec.chat_template, tokenizer, spec.bos_token, spec.eos_token)
+        decoder = cls(spec, session, tokenizer, template)
+        decoder._warm_up()
+        return decoder
+
+    @property
+    def provider(self) -> str:
+        """Short name of the execution provider that runs the model."""
+        return self._opened.provider
+
+    @property
+    def context(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        return self.spec.max_tokens
+
+    def close(self) -> None:
+        """Frees the model; may be called again."""
+        self._session = None
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of the prompt that these messages make. Raises as `generate` does."""
+        return len(self._template.render_ids(messages))
+
+    def generate(
+        self, messages: Sequence[Message], params: SamplingParams
+    ) -> Generator[Piece, None, None]:
+        """Answers a conversation, piece by piece.
+
+        An empty piece comes after each part of the prompt. Closing the generator ends the work
+        after the running step at the latest, and frees the cache.
+
+        Raises:
+            EmptyInput, InvalidInput: The messages cannot be rendered.
+            PromptTooLong: They leave no room for an answer.
+            RuntimeError: Another answer of this decoder is neither finished nor closed.
+        """
+        if not self._answering.acquire(blocking=False):
+            raise RuntimeError("a decoder gives one answer at a time: finish or close the other")
+        try:
+            yield from self._answer(messages, params)
+        finally:
+            self._answering.release()
+
+    def _answer(
+        self, messages: Sequence[Message], params: SamplingParams
+    ) -> Generator[Piece, None, None]:
+        # 1. The prompt as ids, and how long its answer may get.
+        prompt = self._template.render_ids(messages)
+        room = self.context - len(prompt)
+        if room < 1:
+            raise PromptTooLong(
+                f"The prompt has {len(prompt)} tokens, and the model takes {self.context} with "
+                "its answer; shorten it."
+            )
+        stopping = Stopping(params, self.spec.stop_token_ids, room)
+        detokenizer, sampler = Detokenizer(self._tokenizer), Sampler(params)
+        capacity = capacity_for(len(prompt) + min(params.max_tokens, room), self.context)
+        with closing(_Forward(self._opened, self._layout, capacity)) as forward:
+            # 2. Prefill: the logits of the last part choose the first token.
+            logits = forward(prompt[:PREFILL_CHUNK])
+            yield Piece("")
+            for start in range(PREFILL_CHUNK, len(prompt), PREFILL_CHUNK):
+                logits = forward(prompt[start : start + PREFILL_CHUNK])
+                yield Piece("")
+            while True:
+                # 3. A token; ids that the tokenizer does not know are no choice.
+                token_id = sampler.choose(logits[: self._tokenizer.vocabulary_size])
+                # 4. Its text, as far as it may be shown, and whether it was the last.
+                is_text = stopping.count(token_id)
+                text = stopping.show(detokenizer.push(token_id)) if is_text else ""
+                if stopping.finish_reason is not None:
+                    break
+                yield Piece(text, token_id)
+                # 5. The next logits.
+                logits = forward([token_id])
+        # 6. What still waited, after the cache is freed.
+        text += stopping.finish(detokenizer.finish())
+        usage = Usage(len(prompt), stopping.token_count)
+        yield Piece(text, token_id, stopping.finish_reason, usage)
+
+    @property
+    def _opened(self) -> Session:
+        if self._session is None:
+            raise RuntimeError("the decoder is closed")
+        return self._session
+
+    def _warm_up(self) -> None:
+        """One step, which also shows whether the graph shares its cache between steps."""
+        try:
+            with closing(
+                _Forward(self._opened, self._layout, capacity_for(1, self.context))
+            ) as run:
+                run([0])
+        except Exception as error:  # The runtime's errors share no base class of their own.
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise ModelBroken(
+                f"{self.spec.onnx_file.name} of {self.spec.model_id} does not run with a shared "
+                f"key-value cache ({reason}): export it with GroupQueryAttention."
+            ) from error
+
+
+class _Forward:
+    """Runs the graph over the next tokens of one sequence."""
+
+    def __init__(self, session: Session, layout: CacheLayout, capacity: int) -> None:
+        self._cache = KVCache(session, layout, capacity)
+        self._ids_type = session.inputs[_IDS].dtype
+        self._mask: Array = np.ones((1, capacity), session.inputs[_MASK].dtype)
+        self._logits_shape = _logits_shape(session)
+        self._logits: Array | None = None
+        self._row: Array | None = None
+        if _ROWS in session.inputs:
+            self._row = np.zeros(1, np.int64)
+            self._cache.binding.bind_input(_ROWS, self._row)
+
+    def __call__(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        """Logits [vocabulary] after these tokens; valid until the next call."""
+        count, binding = len(token_ids), self._cache.binding
+        binding.bind_input(_IDS, np.array([token_ids], self._ids_type))
+        binding.bind_input(_MASK, self._mask[:, : self._cache.position + count])
+        if self._row is not None:
+            self._row[0] = count - 1
+        logits = self._bound_logits(count if self._row is None else 1)
+        binding.run()
+        self._cache.advance(count)
+        return logits[0, -1].astype(np.float32, copy=False)
+
+    def close(self) -> None:
+        """Frees the cache."""
+        self._cache.close()
+        self._logits = None
+
+    def _bound_logits(self, rows: int) -> Array:
+        """The output array; a bound output keeps its shape, so another shape is bound anew."""
+        if self._logits is None or self._logits.shape[1] != rows:
+            vocabulary, dtype = self._logits_shape
+            self._logits = np.zeros((1, rows, vocabulary), dtype)
+            self._cache.binding.bind_output(_LOGITS, self._logits)
+        return self._logits
+
+
+def _logits_shape(session: Session) -> tuple[int, type[np.generic]]:
+    logits = session.outputs[_LOGITS]
+    match logits.shape:
+        case (_, _, int(vocabulary)):
+            return vocabulary, logits.dtype
+        case _:
+            raise ModelBroken("The model's logits are not [batch, length, vocabulary].")
+
+
+def _served_layout(session: Session) -> CacheLayout:
+    """The cache layout of a graph that wants what this loop gives, no more and no less.
+
+    Raises:
+        ModelBroken: Naming the tensors that make the difference.
+    """
+    layout = CacheLayout.of(session)
+    known = {_IDS, _MASK, _ROWS, *(past for past, _ in layout.names)}
+    missing = sorted({_IDS, _MASK} - session.inputs.keys()) + sorted(
+        {_LOGITS} - session.outputs.keys()
+    )
+    unknown = sorted(session.inputs.keys() - known)
+    if missing or unknown:
+        raise ModelBroken(
+            "The model's graph is of a form that is not served ("
+            + "; ".join(
+                f"{problem}: {', '.join(names)}"
+                for problem, names in (("missing", missing), ("not known", unknown))
+                if names
+            )
+            + "); use an export with GroupQueryAttention and without position_ids."
+        )
+    return layout

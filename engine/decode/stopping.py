@@ -1,0 +1,74 @@
+"""When a sequence is finished, and which text waits until that is known.
+
+Rule: a stop string is never shown, not even its beginning, however tokens and pieces cut it; and
+text waits only while it could still become one. The stop string that is complete first wins, so
+where the pieces were cut makes no difference.
+"""
+
+from collections.abc import Collection
+from typing import Literal
+
+from engine.decode.sampling import SamplingParams
+
+FinishReason = Literal["stop", "length"]
+
+
+class Stopping:
+    """Watches one answer; `finish_reason` is None until it is finished.
+
+    Args:
+        params: Whose `stop` and `max_tokens` hold.
+        stop_token_ids: Tokens that end an answer and are not part of its text.
+        room: Tokens that the context window leaves, where that is less than `max_tokens`.
+    """
+
+    def __init__(
+        self, params: SamplingParams, stop_token_ids: Collection[int], room: int | None = None
+    ) -> None:
+        self._stop = params.stop
+        self._stop_token_ids = frozenset(stop_token_ids)
+        self._limit = params.max_tokens if room is None else min(params.max_tokens, room)
+        self._held: str = ""
+        self._cut = False
+        self.token_count = 0
+        """Tokens chosen so far, a stop token included."""
+        self.finish_reason: FinishReason | None = None
+
+    def count(self, token_id: int) -> bool:
+        """Counts a chosen token; whether it is text rather than a stop token."""
+        self.token_count += 1
+        if token_id in self._stop_token_ids:
+            self.finish_reason = "stop"
+        elif self.token_count >= self._limit:
+            self.finish_reason = "length"
+        return self.finish_reason != "stop"
+
+    def show(self, text: str) -> str:
+        """What may be shown now that this text has come; a complete stop string finishes."""
+        if self._cut:
+            return ""
+        text = self._held + text
+        ends = [(text.find(stop) + len(stop), -len(stop)) for stop in self._stop if stop in text]
+        if ends:
+            self._cut, self._held, self.finish_reason = True, "", "stop"
+            return text[: sum(min(ends))]
+        shown = len(text) - self._possible_beginning(text)
+        self._held = text[shown:]
+        return text[:shown]
+
+    def finish(self, text: str) -> str:
+        """What is still to be shown when the answer ends with this text."""
+        shown = self.show(text)
+        return shown + self._held
+
+    def _possible_beginning(self, text: str) -> int:
+        """Length of the longest end of the text that a stop string begins with."""
+        longest = max(map(len, self._stop), default=1) - 1
+        return next(
+            (
+                length
+                for length in range(min(longest, len(text)), 0, -1)
+                if any(stop.startswith(text[-length:]) for stop in self._stop)
+            ),
+            0,
+        )
