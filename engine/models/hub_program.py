@@ -1,0 +1,74 @@
+"""The program that downloads one file from the model hub: `python -m engine.models.hub_program`.
+
+Its own process, so that it can be killed between two bytes and serving never imports the hub's
+library. Arguments: repository, revision, file in it, target. A target that is already there is
+continued; the caller checks the hash. Exits 0, or 1 with one line on standard error.
+"""
+
+# Some of the hub's signatures name bare dictionaries; they end at this door.
+# pyright: reportUnknownVariableType=false
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.file_download import http_get
+from huggingface_hub.utils import build_hf_headers, disable_progress_bars
+
+_PARENT = os.getppid()
+
+
+class _OwnedFile(io.BufferedWriter):
+    """Ends the program once its parent is gone, so that two never write one file."""
+
+    def write(self, block: Any) -> int:
+        if os.getppid() != _PARENT:
+            sys.exit("npu-gateway is gone")
+        return super().write(block)
+
+
+def download(repo: str, revision: str, file: str, target: Path) -> None:
+    """Brings one file to `target`, from where an earlier try stopped.
+
+    Args:
+        repo: Owner and name on the hub that HF_ENDPOINT names, else the public one.
+        revision: A commit.
+        file: Path in the repository, with forward slashes.
+        target: Where its bytes go; what is there counts as their beginning.
+    """
+    url = hf_hub_url(repo, file, revision=revision)
+    headers = build_hf_headers(library_name="npu-gateway")
+    metadata = get_hf_file_metadata(url, headers=headers)
+    if urlsplit(metadata.location).netloc != urlsplit(url).netloc:
+        headers.pop("authorization", None)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _OwnedFile(io.FileIO(target, "ab")) as out:
+        if metadata.size is not None and out.tell() >= metadata.size:
+            out.truncate(0)
+        http_get(
+            metadata.location,
+            out,
+            resume_size=out.tell(),
+            headers=headers,
+            expected_size=metadata.size,
+        )
+
+
+def main(arguments: list[str]) -> None:
+    """Reads the four arguments and downloads."""
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    disable_progress_bars()
+    repo, revision, file, target = arguments
+    try:
+        download(repo, revision, file, Path(target))
+    except (HfHubHTTPError, OSError) as error:
+        sys.exit(" ".join(f"{type(error).__name__}: {error}".split())[:500])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,146 @@
+"""Which models are installed, and which of them serves a task, and why.
+
+Knows nothing of fetching: it only says which command would. Rule: nothing is chosen without a
+reason in words, and a broken model is passed over aloud.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Literal, TypeVar, overload
+
+from engine.errors import InvalidInput, ModelBroken, ModelMissing, ModelNotFound
+from engine.models import catalog, folder, manifest
+from engine.models.spec import DecoderSpec, EmbedderSpec, ModelSpec, Task
+
+Spec = TypeVar("Spec", bound=ModelSpec, covariant=True)
+
+_NOUNS: dict[Task, str] = {"embed": "embedder", "generate": "decoder"}
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledModel:
+    """A model folder in its place, whole or not."""
+
+    model_id: str
+    folder: Path
+    size_bytes: int
+    spec: EmbedderSpec | DecoderSpec | None
+    """None where it is broken."""
+    broken: str = ""
+    """Why, and what to do; empty where it is whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Generic[Spec]):
+    """The model that serves a task."""
+
+    spec: Spec
+    reason: str
+    """For people: why this one."""
+
+
+def list_installed(models_dir: Path) -> list[InstalledModel]:
+    """Every model with a manifest below the models folder, by id."""
+    if not models_dir.is_dir():
+        return []
+    folders = sorted(child for child in models_dir.iterdir() if manifest.is_in(child))
+    return [_look_at(place) for place in folders if not place.name.startswith(".")]
+
+
+@overload
+def choose(
+    task: Literal["embed"], models_dir: Path, wanted: str | None
+) -> Choice[EmbedderSpec]: ...
+@overload
+def choose(
+    task: Literal["generate"], models_dir: Path, wanted: str | None
+) -> Choice[DecoderSpec]: ...
+def choose(task: Task, models_dir: Path, wanted: str | None) -> Choice[ModelSpec]:
+    """The model that serves a task.
+
+    Args:
+        task: What it must do.
+        models_dir: The folder of all installed models.
+        wanted: A model's id or the path of a user's own folder; None for the best installed.
+
+    Raises:
+        ModelNotFound: No model has that id, and there is no such folder.
+        ModelMissing: It, or any model for the task, is not installed; names the command.
+        ModelBroken: It is installed or is a folder, but cannot be served.
+        InvalidInput: It is made for the other task.
+    """
+    if wanted is None:
+        return _best(task, models_dir)
+    if _is_path(wanted):
+        path = Path(wanted).expanduser()
+        if not path.is_dir():
+            raise ModelNotFound(f"There is no folder {path}; give a model's id or its folder.")
+        choice = Choice(_read(path, models_dir), f"the folder {path} was asked for")
+    else:
+        choice = Choice(_named(wanted, models_dir), "asked for by name")
+    if _task_of(choice.spec) != task:
+        raise InvalidInput(
+            f"{wanted} is no {_NOUNS[task]} but a {_NOUNS[_task_of(choice.spec)]}; "
+            f"see: npu-gateway models"
+        )
+    return choice
+
+
+def _best(task: Task, models_dir: Path) -> Choice[ModelSpec]:
+    noun, known = _NOUNS[task], catalog.of_task(task)
+    there = {model.model_id: model for model in list_installed(models_dir)}
+    broken = [there[m.model_id] for m in known if m.model_id in there and there[m.model_id].broken]
+    for model in known:
+        if (found := there.get(model.model_id)) and found.spec:
+            worse = _passed_over(broken, known[0], model)
+            return Choice(found.spec, f"the best installed {noun}{worse}")
+    if broken:
+        raise ModelBroken(broken[0].broken)
+    raise ModelMissing(f"No {noun} is installed; run: npu-gateway pull")
+
+
+def _passed_over(
+    broken: list[InstalledModel], best: catalog.KnownModel, chosen: catalog.KnownModel
+) -> str:
+    """What to add where a better model exists; empty where there is none."""
+    ranks = {model.model_id: model.rank for model in catalog.MODELS}
+    better = [model for model in broken if ranks[model.model_id] > chosen.rank]
+    if better:
+        return f" that is whole; {better[0].model_id} would be preferred, but: {better[0].broken}"
+    if best is not chosen:
+        return f"; {best.model_id} would be preferred: npu-gateway pull {best.model_id}"
+    return ""
+
+
+def _named(wanted: str, models_dir: Path) -> ModelSpec:
+    there = {model.model_id: model for model in list_installed(models_dir)}
+    if found := there.get(wanted.lower()):
+        if found.spec is None:
+            raise ModelBroken(found.broken)
+        return found.spec
+    known = catalog.find(wanted)
+    raise ModelMissing(f"{known.model_id} is not installed; run: npu-gateway pull {known.model_id}")
+
+
+def _read(path: Path, models_dir: Path) -> ModelSpec:
+    if path.resolve().parent == models_dir.resolve() and manifest.is_in(path):
+        return folder.read_installed(path)
+    return folder.read(path)
+
+
+def _look_at(place: Path) -> InstalledModel:
+    size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+    try:
+        return InstalledModel(place.name, place, size, folder.read_installed(place))
+    except ModelBroken as error:
+        return InstalledModel(place.name, place, size, None, str(error))
+
+
+def _is_path(wanted: str) -> bool:
+    if any(model.model_id == wanted.lower() for model in catalog.MODELS):
+        return False
+    return "/" in wanted or "\\" in wanted or Path(wanted).is_dir()
+
+
+def _task_of(spec: ModelSpec) -> Task:
+    return "embed" if isinstance(spec, EmbedderSpec) else "generate"

