@@ -100,7 +100,7 @@ class Embedder:
         """
         tokenizer = Tokenizer.open(spec.tokenizer_file)
         session = Session.open(spec.onnx_file, threads=threads)
-        encoder = Encoder(spec, session, tokenizer.token_id("[PAD]") or 0)
+        encoder = Encoder(spec, session, _padding_id(tokenizer))
         embedder = cls(
             spec, encoder, tokenizer, max_batch_tokens=max_batch_tokens, max_rows=max_rows
         )
@@ -212,6 +212,11 @@ def _frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     (whole,) = tokenizer.encode_batch(["a"], special_tokens=True)
     start = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
     return whole[:start], whole[start + len(bare) :]
+
+
+def _padding_id(tokenizer: Tokenizer) -> int:
+    """BERT's or RoBERTa's; padding is masked, so any id serves where there is neither."""
+    return tokenizer.token_id("[PAD]") or tokenizer.token_id("<pad>") or 0
 
 
 def _refuse_unreadable(texts: Sequence[object]) -> None:

@@ -69,9 +69,7 @@ class Encoder:
             )
         return states, mask
 
-    def _padded(
-        self, rows: Sequence[Sequence[int]]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         shape = len(rows), max(map(len, rows))
         ids = np.full(shape, self._padding_id, dtype=np.int64)
         mask = np.zeros(shape, dtype=np.int64)

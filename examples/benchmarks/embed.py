@@ -1,0 +1,222 @@
+"""How fast texts are embedded: in bulk by batch budget, and one query at a time.
+
+    python examples/benchmarks/embed.py --embedder FOLDER [--rounds 5] [--threads 0] [--json]
+
+The bulk is 200 texts of log-normal length (median 90 tokens, a tenth above 250, cut at the model's
+`max_tokens`), the same ones every time. Each round runs every way of batching once, so that a busy
+machine slows all of them alike; medians over the rounds are shown. Tokens are the model's own, the
+special ones included and padding left out. A query is 5 to 15 words.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from engine.embed.batching import plan
+from engine.embed.embedder import MAX_BATCH_TOKENS, MAX_ROWS, Embedder
+from engine.embed.encoder import Encoder
+from engine.models import folder
+from engine.models.spec import EmbedderSpec
+from engine.runtime.providers import runtime_version
+from engine.runtime.session import Session
+from engine.text.tokenizer import Tokenizer
+
+# Common words, each one token in BERT's vocabulary.
+TEXT = (
+    "the of and to in is was for on that by with as at from it be are this an have which one were "
+    "two been can more when out has first new after time other about world people city water house "
+    "number study line group power field force light sound night paper river market model signal"
+)
+WORDS = TEXT.split()
+TEXTS = 200
+QUERIES = 200
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of batching; `in_order` takes `max_rows` texts at a time as they come."""
+
+    max_batch_tokens: int
+    max_rows: int
+    in_order: bool = False
+
+
+WAYS = [
+    Way(1, 1),
+    Way(512, 64),
+    Way(1024, 64),
+    Way(2048, 64),
+    Way(4096, 64),
+    Way(8192, 64),
+    Way(16384, 64),
+    Way(2048, 8),
+    Way(2048, 16),
+    Way(2048, 32),
+    Way(1_000_000, 32, in_order=True),
+]
+
+
+@dataclass(frozen=True)
+class BulkFigure:
+    """Medians of one way of batching over the rounds."""
+
+    way: Way
+    chosen: bool
+    tokens_per_second: float
+    texts_per_second: float
+    longest_run_ms: float
+    """The longest single run: how long a cancelled or waiting caller waits."""
+    padding_percent: float
+
+
+@dataclass(frozen=True)
+class QueryFigure:
+    """One query at a time, in milliseconds."""
+
+    p50_ms: float
+    p95_ms: float
+
+
+def main() -> None:
+    options = _options()
+    spec = folder.read(options.embedder)
+    if not isinstance(spec, EmbedderSpec):
+        raise SystemExit(f"{options.embedder} is no embedding model.")
+    tokenizer = Tokenizer.open(spec.tokenizer_file)
+    session = Session.open(spec.onnx_file, threads=options.threads)
+    encoder = Encoder(spec, session, padding_id=0)
+
+    def embedder(way: Way) -> Embedder:
+        return Embedder(
+            spec,
+            encoder,
+            tokenizer,
+            max_batch_tokens=way.max_batch_tokens,
+            max_rows=way.max_rows,
+        )
+
+    bulk = measure_bulk(embedder, _texts(spec.max_tokens), options.rounds)
+    query = measure_queries(embedder(Way(MAX_BATCH_TOKENS, MAX_ROWS)))
+    _show(spec, session.provider, bulk, query, as_json=options.json)
+
+
+def measure_bulk(
+    embedder: Callable[[Way], Embedder], texts: Sequence[str], rounds: int
+) -> list[BulkFigure]:
+    """Embeds the texts in every way, `rounds` times over."""
+    seconds: dict[Way, list[float]] = {way: [] for way in WAYS}
+    longest: dict[Way, list[float]] = {way: [] for way in WAYS}
+    for _ in range(rounds):
+        for way in WAYS:
+            runs = _timed_runs(embedder(way), texts, way)
+            seconds[way].append(sum(runs))
+            longest[way].append(max(runs))
+    counts = embedder(WAYS[0]).embed(texts, "document").token_counts
+    return [
+        BulkFigure(
+            way=way,
+            chosen=way == Way(MAX_BATCH_TOKENS, MAX_ROWS),
+            tokens_per_second=sum(counts) / statistics.median(seconds[way]),
+            texts_per_second=len(texts) / statistics.median(seconds[way]),
+            longest_run_ms=statistics.median(longest[way]) * 1000,
+            padding_percent=_padding_percent(counts, way),
+        )
+        for way in WAYS
+    ]
+
+
+def measure_queries(embedder: Embedder) -> QueryFigure:
+    """Embeds one query after the other."""
+    random_words = random.Random(2)
+    times: list[float] = []
+    for _ in range(QUERIES):
+        query = " ".join(random_words.choices(WORDS, k=random_words.randint(5, 15)))
+        started = time.perf_counter()
+        embedder.embed([query], "query")
+        times.append((time.perf_counter() - started) * 1000)
+    percentiles = statistics.quantiles(times, n=20)
+    return QueryFigure(p50_ms=statistics.median(times), p95_ms=percentiles[18])
+
+
+def _timed_runs(embedder: Embedder, texts: Sequence[str], way: Way) -> list[float]:
+    """Seconds of each run; the first one of a list includes the encoding of its texts."""
+    size = way.max_rows if way.in_order else len(texts)
+    runs: list[float] = []
+    for start in range(0, len(texts), size):
+        started = time.perf_counter()
+        for _ in embedder.embed_steps(texts[start : start + size], "document"):
+            runs.append(time.perf_counter() - started)
+            started = time.perf_counter()
+    return runs
+
+
+def _padding_percent(counts: Sequence[int], way: Way) -> float:
+    size = way.max_rows if way.in_order else len(counts)
+    padded = 0
+    for start in range(0, len(counts), size):
+        part = counts[start : start + size]
+        for batch in plan(part, way.max_batch_tokens, way.max_rows):
+            padded += len(batch) * max(part[index] for index in batch)
+    return 100 * (1 - sum(counts) / padded)
+
+
+def _texts(max_tokens: int) -> list[str]:
+    words = random.Random(1)
+    lengths = [min(int(words.lognormvariate(4.5, 0.8)) + 3, 2 * max_tokens) for _ in range(TEXTS)]
+    return [" ".join(words.choices(WORDS, k=length)) for length in lengths]
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--embedder", type=Path, required=True, help="an installed model's folder")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=0, help="0: every physical core")
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+def _show(
+    spec: EmbedderSpec,
+    provider: str,
+    bulk: Sequence[BulkFigure],
+    query: QueryFigure,
+    *,
+    as_json: bool,
+) -> None:
+    machine = (
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}, ONNX Runtime {runtime_version()}"
+    )
+    if as_json:
+        figures = {"bulk": [asdict(figure) for figure in bulk], "query": asdict(query)}
+        heading = {"model": spec.model_id, "provider": provider, "machine": machine}
+        print(json.dumps(heading | figures, indent=2))
+        return
+    print(f"{spec.model_id} on {provider}; {machine}\n")
+    print(
+        f"{'tokens x rows a batch':<26}{'tokens/s':>9}{'texts/s':>9}"
+        f"{'longest run':>13}{'padding':>9}"
+    )
+    for figure in bulk:
+        print(
+            f"{_name(figure):<26}{figure.tokens_per_second:>9,.0f}{figure.texts_per_second:>9.1f}"
+            f"{figure.longest_run_ms:>10.0f} ms{figure.padding_percent:>7.1f} %"
+        )
+    print(f"\none query: p50 {query.p50_ms:.2f} ms, p95 {query.p95_ms:.2f} ms")
+
+
+def _name(figure: BulkFigure) -> str:
+    way = figure.way
+    budget = "as they come" if way.in_order else f"{way.max_batch_tokens:,}"
+    return f"{budget} x {way.max_rows}" + (" (used)" if figure.chosen else "")
+
+
+if __name__ == "__main__":
+    main()
