@@ -314,3 +314,18 @@ def defaults() -> list[KnownModel]:
 def of_task(task: Task) -> list[KnownModel]:
     """The known models of a task, best first."""
     return sorted((m for m in MODELS if m.task == task), key=lambda m: m.rank, reverse=True)
+
+
+def to_fetch(task: Task, wanted: str | None) -> KnownModel:
+    """The known model that serves a task once it is fetched.
+
+    Args:
+        task: What it must do.
+        wanted: The id asked for; None for the task's default.
+
+    Raises:
+        ModelNotFound: No model has that id.
+    """
+    if wanted is not None:
+        return find(wanted)
+    return next(known for known in defaults() if known.task == task)

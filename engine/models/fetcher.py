@@ -6,18 +6,20 @@ its place whole or not at all: it is downloaded, checked, converted and recorded
 
 import errno
 import importlib
-import importlib.metadata
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from engine import __version__
 from engine.errors import FetchFailed, ModelBroken
 from engine.models import folder, hub, manifest, wheel
 from engine.models.catalog import HubSource, KnownModel, Source, Weights
 from engine.models.progress import FetchProgress
 from engine.models.spec import ModelSpec
 from engine.models.staging import Staging, size_of
+
+Steps = Generator[FetchProgress, None, ModelSpec]
 
 # How long a caller who waits for another process goes without a word, in seconds.
 _WAIT = 0.25
@@ -32,9 +34,7 @@ _DISK_FULL = frozenset([errno.ENOSPC, errno.EDQUOT])
 _DISK_FULL_WORDS = ("No space left on device", "not enough space on the disk", "quota exceeded")
 
 
-def fetch(
-    known: KnownModel, models_dir: Path, *, offline: bool = False
-) -> Generator[FetchProgress, None, ModelSpec]:
+def fetch(known: KnownModel, models_dir: Path, *, offline: bool = False) -> Steps:
     """Installs a known model unless it is installed already; closing the generator stops it.
 
     Args:
@@ -67,9 +67,7 @@ def fetch(
             staging.release()
 
 
-def _fetch_alone(
-    known: KnownModel, models_dir: Path, staging: Staging
-) -> Generator[FetchProgress, None, ModelSpec]:
+def _fetch_alone(known: KnownModel, models_dir: Path, staging: Staging) -> Steps:
     # 1. Another process may have finished it while we waited.
     if spec := _installed(known, models_dir):
         return spec
@@ -120,12 +118,13 @@ def _converted(known: KnownModel, files: Path) -> Path:
 
 
 def _manifest(known: KnownModel, made: Path, source: Source) -> manifest.Manifest:
-    version = importlib.metadata.version("npu-gateway")
     return manifest.Manifest(
         model_id=known.model_id,
         license=known.license,
         source=str(source),
-        converter="" if known.weights == "onnx" else f"{known.weights} by npu-gateway {version}",
+        converter=""
+        if known.weights == "onnx"
+        else f"{known.weights} by npu-gateway {__version__}",
         onnx_file=known.onnx_file,
         facts=known.facts,
         files=manifest.files_of(made),

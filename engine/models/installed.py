@@ -6,13 +6,10 @@ reason in words, and a broken model is passed over aloud.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal, TypeVar, overload
 
 from engine.errors import InvalidInput, ModelBroken, ModelMissing, ModelNotFound
 from engine.models import catalog, folder, manifest
 from engine.models.spec import DecoderSpec, EmbedderSpec, ModelSpec, Task
-
-Spec = TypeVar("Spec", bound=ModelSpec, covariant=True)
 
 _NOUNS: dict[Task, str] = {"embed": "embedder", "generate": "decoder"}
 
@@ -27,14 +24,14 @@ class InstalledModel:
     spec: EmbedderSpec | DecoderSpec | None
     """None where it is broken."""
     broken: str = ""
-    """Why, and what to do; empty where it is whole."""
+    """Why it is, and what to do; empty where it is whole."""
 
 
 @dataclass(frozen=True, slots=True)
-class Choice(Generic[Spec]):
+class Choice:
     """The model that serves a task."""
 
-    spec: Spec
+    spec: EmbedderSpec | DecoderSpec
     reason: str
     """For people: why this one."""
 
@@ -47,15 +44,7 @@ def list_installed(models_dir: Path) -> list[InstalledModel]:
     return [_look_at(place) for place in folders if not place.name.startswith(".")]
 
 
-@overload
-def choose(
-    task: Literal["embed"], models_dir: Path, wanted: str | None
-) -> Choice[EmbedderSpec]: ...
-@overload
-def choose(
-    task: Literal["generate"], models_dir: Path, wanted: str | None
-) -> Choice[DecoderSpec]: ...
-def choose(task: Task, models_dir: Path, wanted: str | None) -> Choice[ModelSpec]:
+def choose(task: Task, models_dir: Path, wanted: str | None) -> Choice:
     """The model that serves a task.
 
     Args:
@@ -86,7 +75,7 @@ def choose(task: Task, models_dir: Path, wanted: str | None) -> Choice[ModelSpec
     return choice
 
 
-def _best(task: Task, models_dir: Path) -> Choice[ModelSpec]:
+def _best(task: Task, models_dir: Path) -> Choice:
     noun, known = _NOUNS[task], catalog.of_task(task)
     there = {model.model_id: model for model in list_installed(models_dir)}
     broken = [there[m.model_id] for m in known if m.model_id in there and there[m.model_id].broken]
@@ -112,7 +101,7 @@ def _passed_over(
     return ""
 
 
-def _named(wanted: str, models_dir: Path) -> ModelSpec:
+def _named(wanted: str, models_dir: Path) -> EmbedderSpec | DecoderSpec:
     there = {model.model_id: model for model in list_installed(models_dir)}
     if found := there.get(wanted.lower()):
         if found.spec is None:
@@ -122,7 +111,7 @@ def _named(wanted: str, models_dir: Path) -> ModelSpec:
     raise ModelMissing(f"{known.model_id} is not installed; run: npu-gateway pull {known.model_id}")
 
 
-def _read(path: Path, models_dir: Path) -> ModelSpec:
+def _read(path: Path, models_dir: Path) -> EmbedderSpec | DecoderSpec:
     if path.resolve().parent == models_dir.resolve() and manifest.is_in(path):
         return folder.read_installed(path)
     return folder.read(path)

@@ -21,3 +21,9 @@ class FetchProgress:
     done_bytes: int = 0
     total_bytes: int = 0
     """0 where it is not known."""
+
+    def __str__(self) -> str:
+        """For logs and progress messages: "download model.onnx of bge-small-en-v1.5, 42 %"."""
+        what = f"{self.file} of {self.model_id}" if self.file else self.model_id
+        share = f", {100 * self.done_bytes // self.total_bytes} %" if self.total_bytes else ""
+        return f"{self.stage} {what}{share}"

