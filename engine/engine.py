@@ -15,7 +15,7 @@ from engine.decode.decoder import Decoder
 from engine.documents.indexer import Indexer, IndexProgress
 from engine.embed.embedder import Embedder
 from engine.errors import EngineError, ModelMissing, StoreError, Unavailable
-from engine.models import fetcher, installed
+from engine.models import catalog, fetcher, installed
 from engine.models.spec import DecoderSpec, EmbedderSpec, Task
 from engine.residency import Resident, State
 from engine.runtime import providers
@@ -196,11 +196,11 @@ class Engine:
         except ModelMissing:
             if not self.options.pull or self.options.offline:
                 raise
-        self._fetch(installed.to_fetch(task, wanted), report)
+        self._fetch(catalog.to_fetch(task, wanted), report)
         return installed.choose(task, self.options.models_dir, wanted).spec
 
-    def _fetch(self, model_id: str, report: Report) -> None:
-        steps = fetcher.fetch(model_id, self.options.models_dir, offline=self.options.offline)
+    def _fetch(self, known: catalog.KnownModel, report: Report) -> None:
+        steps = fetcher.fetch(known, self.options.models_dir, offline=self.options.offline)
         for progress in steps:
             if self._closing.is_set():
                 steps.close()

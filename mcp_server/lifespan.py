@@ -77,5 +77,5 @@ async def _load(gateway: Gateway) -> None:
 async def parent_gone() -> None:
     """Returns when the process that started this one has ended (POSIX)."""
     parent = os.getppid()
-    while os.getppid() == parent:
+    while os.getppid() == parent:  # noqa: ASYNC110 - nothing tells a process of its parent.s end.
         await sleep(_PARENT_CHECK_SECONDS)

@@ -1,0 +1,162 @@
+"""The command doctor: examines this machine and says what to do about each problem.
+
+Looks only: nothing is fetched, created or changed, and the network is not touched.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import shutil
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from engine import __version__
+from engine.engine import Engine, ModelStatus
+from engine.errors import EngineError
+from mcp_server.commands.models import TOOLS_OF
+from mcp_server.commands.opening import engine, print_json, results
+from mcp_server.rendering import count, size
+from mcp_server.settings import Settings
+
+State = Literal["ok", "advice", "problem"]
+
+_STYLES: dict[State, str] = {"ok": "green", "advice": "yellow", "problem": "bold red"}
+
+# The two defaults, their archives and what they are converted from.
+_ROOM_BYTES = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at."""
+
+    name: str
+    state: State
+    fact: str
+    advice: str = ""
+    """What to do; empty where all is well."""
+
+
+def doctor(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Prints the findings; exit status 1 if one of them is a problem."""
+    with engine(settings) as opened:
+        findings = list(examine(opened, settings))
+    sound = not any(finding.state == "problem" for finding in findings)
+    if arguments.json:
+        print_json({"ok": sound, "findings": [asdict(finding) for finding in findings]})
+        return 0 if sound else 1
+    console = results()
+    for finding in findings:
+        console.print(f"[{_STYLES[finding.state]}]{finding.state:>7}[/]", finding.name, end=": ")
+        console.print(finding.fact, markup=False)
+        if finding.advice:
+            console.print(f"         -> {finding.advice}", markup=False)
+    return 0 if sound else 1
+
+
+def examine(opened: Engine, settings: Settings) -> Iterator[Finding]:
+    """All findings, in the order in which problems should be mended."""
+    yield Finding("npu-gateway", "ok", __version__)
+    yield _python()
+    yield from _runtime(opened)
+    yield _folder(settings.data_dir)
+    for status in opened.models():
+        yield _model(status)
+    yield from _index(opened, settings)
+
+
+def _python() -> Finding:
+    interpreter, machine = sysconfig.get_platform(), platform.machine()
+    fact = f"{platform.python_version()} for {interpreter}, on a machine of type {machine}"
+    if interpreter == "win-amd64" and machine.upper() == "ARM64":
+        return Finding(
+            "Python",
+            "problem",
+            fact,
+            "this Python is emulated and cannot reach the NPU: install the ARM64 build of Python, "
+            "for example with: uvx --python cpython-3.12-windows-aarch64-none npu-gateway",
+        )
+    return Finding("Python", "ok", fact)
+
+
+def _runtime(opened: Engine) -> Iterator[Finding]:
+    yield Finding(
+        "ONNX Runtime",
+        "ok",
+        f"{opened.runtime_version}, built with {', '.join(opened.available_providers)}; "
+        "models run on cpu",
+    )
+    try:
+        qnn = importlib.metadata.version("onnxruntime-qnn")
+    except importlib.metadata.PackageNotFoundError:
+        return
+    yield Finding(
+        "NPU", "ok", f"onnxruntime-qnn {qnn} is installed; this version does not run on it yet"
+    )
+
+
+def _folder(data_dir: Path) -> Finding:
+    existing = next(folder for folder in (data_dir, *data_dir.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    fact = f"{data_dir}, {size(free)} free"
+    if not os.access(existing, os.W_OK):
+        return Finding(
+            "data folder", "problem", fact, f"{existing} cannot be written: choose --data-dir"
+        )
+    if free < _ROOM_BYTES:
+        return Finding(
+            "data folder",
+            "advice",
+            fact,
+            f"fetching models takes up to {size(_ROOM_BYTES)}: free some room or choose --data-dir",
+        )
+    return Finding("data folder", "ok", fact)
+
+
+def _model(status: ModelStatus) -> Finding:
+    tools = TOOLS_OF[status.task]
+    if not status.model_id:
+        return Finding(f"model for {tools}", "problem", "none", status.why)
+    return Finding(
+        f"model for {tools}",
+        "ok",
+        f"{status.model_id} ({status.license}, {status.source}): {status.why}",
+    )
+
+
+def _index(opened: Engine, settings: Settings) -> Iterator[Finding]:
+    if not settings.index_file.exists():
+        yield Finding(
+            "index", "advice", "nothing is indexed yet", "to search a folder: npu-gateway index DIR"
+        )
+        return
+    try:
+        statistics = opened.index_statistics()
+    except EngineError as error:
+        yield Finding("index", "problem", str(settings.index_file), str(error))
+        return
+    fact = (
+        f"{count(statistics.documents, 'document')}, {count(statistics.chunks, 'chunk')}, "
+        f"{size(statistics.size_bytes)}, vectors of {statistics.embedder_id or 'no model yet'}"
+    )
+    embedder = opened.models()[0].model_id
+    if statistics.embedder_id and embedder and embedder != statistics.embedder_id:
+        yield Finding(
+            "index",
+            "problem",
+            fact,
+            f"{embedder} is in use: pass --embedder {statistics.embedder_id}, or index again "
+            "with: npu-gateway index --rebuild DIR",
+        )
+    else:
+        yield Finding("index", "ok", fact)
+    yield Finding(
+        "vector search",
+        "advice" if statistics.vector_search_reason else "ok",
+        statistics.vector_search,
+        statistics.vector_search_reason,
+    )

@@ -1,0 +1,85 @@
+"""The commands embed and generate: one model, asked once."""
+
+import argparse
+import sys
+from dataclasses import asdict
+
+from engine.decode.decoder import Piece
+from engine.decode.sampling import SamplingParams
+from engine.embed.embedder import Embeddings
+from engine.text.chat import Message
+from mcp_server.commands.opening import engine, notes, print_json, results
+from mcp_server.rendering import count
+from mcp_server.settings import Settings
+
+_SHOWN_COMPONENTS = 6
+
+
+def embed(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Prints a unit vector a text: its beginning for people, all of it as JSON."""
+    texts = sys.stdin.read().splitlines() if arguments.text == ["-"] else arguments.text
+    with engine(settings) as opened:
+        embeddings = opened.embedder.get().embed(texts, arguments.kind)
+    if arguments.json:
+        print_json(_embeddings(embeddings))
+        return 0
+    for text, vector in zip(texts, embeddings.vectors, strict=True):
+        start = ", ".join(f"{x:+.4f}" for x in vector[:_SHOWN_COMPONENTS])
+        results().print(f"[{start}, ...] {text}", markup=False)
+    notes().print(
+        f"{count(len(texts), 'vector')} of {embeddings.vectors.shape[1]} dimensions by "
+        f"{embeddings.model_id} on {embeddings.provider}, "
+        f"{count(embeddings.prompt_tokens, 'token')}",
+        markup=False,
+    )
+    return 0
+
+
+def _embeddings(embeddings: Embeddings) -> dict[str, object]:
+    return {
+        "embeddings": [[float(x) for x in vector] for vector in embeddings.vectors],
+        "dimensions": embeddings.vectors.shape[1],
+        "prompt_tokens": embeddings.prompt_tokens,
+        "truncated": list(embeddings.truncated),
+        "model": embeddings.model_id,
+        "provider": embeddings.provider,
+    }
+
+
+def generate(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Prints the answer as it is written, or all of it as JSON."""
+    params = SamplingParams(
+        max_tokens=arguments.max_tokens, temperature=arguments.temperature, seed=arguments.seed
+    )
+    prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
+    messages = [Message("user", prompt)]
+    if arguments.system:
+        messages.insert(0, Message("system", arguments.system))
+    pieces: list[Piece] = []
+    with engine(settings) as opened:
+        decoder = opened.decoder.get()
+        for piece in decoder.generate(messages, params):
+            pieces.append(piece)
+            if not arguments.json:
+                sys.stdout.write(piece.text)
+                sys.stdout.flush()
+    usage = pieces[-1].usage
+    assert usage is not None
+    if arguments.json:
+        print_json(
+            {
+                "text": "".join(piece.text for piece in pieces),
+                "finish_reason": pieces[-1].finish_reason,
+                **asdict(usage),
+                "model": decoder.spec.model_id,
+                "provider": decoder.provider,
+            }
+        )
+        return 0
+    sys.stdout.write("\n")
+    notes().print(
+        f"{decoder.spec.model_id} on {decoder.provider}: {count(usage.completion_tokens, 'token')} "
+        f"after {usage.prompt_tokens:,}, finish_reason {pieces[-1].finish_reason}",
+        markup=False,
+    )
+    return 0

@@ -1,0 +1,115 @@
+"""Fixtures for the server: real models, a real index, an official client in both eras."""
+
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client
+from mcp_types import CallToolResult, TextContent
+
+from engine.decode.decoder import Decoder
+from engine.embed.embedder import Embedder
+from engine.engine import Engine
+from engine.models import folder
+from engine.residency import Resident
+from mcp_server.commands.opening import options
+from mcp_server.server import build
+from mcp_server.settings import Settings
+
+NOTES = {
+    "tides.md": "# Tides\n\nThe sea rises and falls twice a day because the moon pulls at it.\n",
+    "bread.md": "# Bread\n\nKnead the dough until it is smooth, then let it rise overnight.\n",
+    "cycling.txt": "Oil the chain every two hundred kilometres and wipe off the rest.\n",
+}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(params=["auto", "legacy"])
+def era(request) -> str:
+    """How the client opens the connection: discovery (2026-07-28) or the older handshake."""
+    return request.param
+
+
+class Kept:
+    """A model that outlives the engines that use it: closing it does nothing."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def close(self) -> None:
+        """Left open for the next test."""
+
+
+@pytest.fixture(scope="session")
+def loaded_embedder(minilm_folder) -> Iterator[Embedder]:
+    embedder = Embedder.open(folder.read(minilm_folder))
+    yield embedder
+    embedder.close()
+
+
+@pytest.fixture(scope="session")
+def loaded_decoder(smollm2_folder) -> Iterator[Decoder]:
+    decoder = Decoder.open(folder.read(smollm2_folder))
+    yield decoder
+    decoder.close()
+
+
+@dataclass
+class Home:
+    """One user's folders and settings, and the real models already in memory."""
+
+    settings: Settings
+    documents: Path
+    embedder: Embedder
+    decoder: Decoder
+
+    def engine(self, **changes: Any) -> Engine:
+        engine = Engine(options(replace(self.settings, **changes)))
+        engine.embedder = Resident("embedding model", lambda _: Kept(self.embedder))
+        engine.decoder = Resident("language model", lambda _: Kept(self.decoder))
+        return engine
+
+    @asynccontextmanager
+    async def client(self, era: str, **changes: Any) -> AsyncGenerator[Client]:
+        engine = self.engine(**changes)
+        try:
+            server = build(engine, replace(self.settings, **changes))
+            async with Client(server, mode=era) as client:
+                yield client
+        finally:
+            engine.close()
+
+
+@pytest.fixture
+def home(tmp_path, models_dir, loaded_embedder, loaded_decoder) -> Home:
+    """A home with three notes under its one allowed folder."""
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    for name, text in NOTES.items():
+        (documents / name).write_text(text, encoding="utf-8")
+    settings = Settings(data_dir=tmp_path / "data", models_dir=models_dir, root=(documents,))
+    return Home(settings, documents, loaded_embedder, loaded_decoder)
+
+
+Connect = Callable[..., AbstractAsyncContextManager[Client]]
+
+
+@pytest.fixture
+def connect(home, era) -> Connect:
+    """Connects the official client to a server in memory, in the era under test."""
+    return lambda **changes: home.client(era, **changes)
+
+
+def text_of(result: CallToolResult) -> str:
+    """All text of a result."""
+    return "\n".join(part.text for part in result.content if isinstance(part, TextContent))

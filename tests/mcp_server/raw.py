@@ -1,0 +1,114 @@
+"""A server process spoken to line by line, for what a client library would hide or repair."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from queue import Empty, Queue
+from typing import Any
+
+TIMEOUT = 30
+
+
+class RawServer:
+    """Lines in, lines out; every line from stdout is kept as it came."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        self.lines: list[bytes] = []
+        self._errors: list[bytes] = []
+        self._incoming: Queue[bytes] = Queue()
+        self._threads = [
+            threading.Thread(target=self._read_lines, daemon=True),
+            threading.Thread(target=self._read_errors, daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _read_lines(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+            self._incoming.put(line)
+
+    def _read_errors(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self._errors.append(line)
+
+    @property
+    def errors(self) -> str:
+        """What came on stderr, once the process has ended."""
+        for thread in self._threads:
+            thread.join(TIMEOUT)
+        return b"".join(self._errors).decode()
+
+    def send_line(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def send(self, method: str, params: dict[str, Any] | None = None, **fields: Any) -> None:
+        message = {"jsonrpc": "2.0", "method": method, "params": params or {}, **fields}
+        self.send_line(json.dumps(message))
+
+    def answer(self, request_id: int) -> dict[str, Any]:
+        """The response to a request; notifications before it are passed over."""
+        while True:
+            try:
+                message = json.loads(self._incoming.get(timeout=TIMEOUT))
+            except Empty:
+                raise AssertionError(f"no answer to {request_id} in {TIMEOUT} s") from None
+            if message.get("id") == request_id:
+                return message
+
+    def ask(self, request_id: int, method: str, params: dict[str, Any] | None = None) -> Any:
+        self.send(method, params, id=request_id)
+        return self.answer(request_id)
+
+    def initialize(self, version: str = "2025-11-25") -> Any:
+        answer = self.ask(
+            0,
+            "initialize",
+            {
+                "protocolVersion": version,
+                "capabilities": {},
+                "clientInfo": {"name": "test", "version": "0"},
+            },
+        )
+        self.send("notifications/initialized")
+        return answer
+
+    def close_stdin(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def ended(self, timeout: float = TIMEOUT) -> int:
+        return self.process.wait(timeout)
+
+
+@contextmanager
+def raw_server(*flags: str) -> Iterator[RawServer]:
+    """The product's own server, started as a host starts it."""
+    with started([sys.executable, "-m", "mcp_server", "serve", *flags]) as server:
+        yield server
+
+
+@contextmanager
+def started(command: list[str]) -> Iterator[RawServer]:
+    server = RawServer(command)
+    try:
+        yield server
+    finally:
+        server.process.kill()
+        server.process.wait()
+        for pipe in (server.process.stdin, server.process.stdout, server.process.stderr):
+            assert pipe is not None
+            try:
+                pipe.close()
+            except BrokenPipeError:
+                pass

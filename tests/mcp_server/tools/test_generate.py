@@ -1,0 +1,137 @@
+"""The tool generate through the official client, on the real default decoder."""
+
+import anyio
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+PROMPT = "List three colours of the rainbow."
+
+
+async def test_the_answer_is_exactly_the_text_and_how_it_ended_is_visible(connect):
+    async with connect() as client:
+        result = await client.call_tool("generate", {"prompt": "What is the capital of France?"})
+    assert [part.type for part in result.content] == ["text"]
+    assert result.structured_content is None
+    assert "Paris" in result.content[0].text
+    assert result.meta["finish_reason"] == "stop"
+    assert result.meta["model"] == "smollm2-135m-instruct"
+    assert result.meta["provider"] == "cpu"
+    assert result.meta["prompt_tokens"] > 10
+    assert result.meta["completion_tokens"] > 3
+
+
+async def test_max_tokens_is_kept_and_seen_as_length(connect):
+    async with connect() as client:
+        result = await client.call_tool("generate", {"prompt": PROMPT, "max_tokens": 3})
+    assert result.meta["finish_reason"] == "length"
+    assert result.meta["completion_tokens"] == 3
+
+
+async def test_temperature_zero_and_a_seed_repeat_themselves(connect):
+    sampled = {"prompt": PROMPT, "max_tokens": 12, "temperature": 1.0, "seed": 7}
+    async with connect() as client:
+        greedy = [
+            (await client.call_tool("generate", {"prompt": PROMPT, "max_tokens": 12})).content
+            for _ in range(2)
+        ]
+        seeded = [(await client.call_tool("generate", sampled)).content for _ in range(2)]
+    assert greedy[0] == greedy[1]
+    assert seeded[0] == seeded[1]
+
+
+async def test_a_stop_text_ends_the_answer_and_is_not_shown(connect):
+    async with connect() as client:
+        whole = await client.call_tool("generate", {"prompt": PROMPT, "max_tokens": 30})
+        word = whole.content[0].text.split()[2]
+        result = await client.call_tool(
+            "generate", {"prompt": PROMPT, "max_tokens": 30, "stop": [word]}
+        )
+    assert word not in result.content[0].text
+    assert whole.content[0].text.startswith(result.content[0].text)
+    assert result.meta["finish_reason"] == "stop"
+
+
+async def test_the_answer_streams_as_progress(connect):
+    seen: list[tuple[float, float | None, str | None]] = []
+
+    async def progress(done: float, total: float | None, message: str | None) -> None:
+        seen.append((done, total, message))
+
+    async with connect() as client:
+        result = await client.call_tool(
+            "generate", {"prompt": PROMPT, "max_tokens": 8}, progress_callback=progress
+        )
+    counts = [done for done, _, _ in seen if done >= 1]
+    assert counts == sorted(set(counts))
+    assert "".join(message or "" for done, _, message in seen if done >= 1) in (
+        result.content[0].text
+    )
+
+
+async def test_a_system_text_stands_above_the_prompt(connect):
+    async with connect() as client:
+        plain = await client.call_tool("generate", {"prompt": PROMPT, "max_tokens": 1})
+        ruled = await client.call_tool(
+            "generate", {"prompt": PROMPT, "max_tokens": 1, "system": "Answer in one word."}
+        )
+    assert ruled.meta["prompt_tokens"] != plain.meta["prompt_tokens"]
+
+
+async def test_a_prompt_longer_than_the_context_is_refused_with_both_counts(connect):
+    async with connect() as client:
+        result = await client.call_tool("generate", {"prompt": "word " * 9_000})
+    assert result.is_error
+    assert "8192" in result.content[0].text.replace(",", "")
+
+
+async def test_a_cancelled_answer_stops_within_a_token_and_the_next_call_works(connect, home):
+    started = anyio.Event()
+
+    async def progress(done: float, total: float | None, message: str | None) -> None:
+        if done >= 1:
+            started.set()
+
+    async with connect() as client:
+        async with anyio.create_task_group() as tasks:
+
+            async def long_answer() -> None:
+                await client.call_tool(
+                    "generate",
+                    {"prompt": "Tell a very long story.", "max_tokens": 2000},
+                    progress_callback=progress,
+                )
+
+            tasks.start_soon(long_answer)
+            with anyio.fail_after(30):
+                await started.wait()
+            tasks.cancel_scope.cancel()
+        with anyio.fail_after(10):
+            after = await client.call_tool("generate", {"prompt": PROMPT, "max_tokens": 4})
+    assert after.meta["completion_tokens"] == 4
+
+
+async def test_while_one_answer_is_written_the_rest_of_the_server_answers(connect):
+    started = anyio.Event()
+
+    async def progress(done: float, total: float | None, message: str | None) -> None:
+        if done >= 1:
+            started.set()
+
+    results: dict[str, object] = {}
+    async with connect() as client, anyio.create_task_group() as tasks:
+
+        async def answer(name: str, callback=None) -> None:
+            results[name] = await client.call_tool(
+                "generate", {"prompt": PROMPT, "max_tokens": 60}, progress_callback=callback
+            )
+
+        tasks.start_soon(answer, "first", progress)
+        with anyio.fail_after(30):
+            await started.wait()
+        tasks.start_soon(answer, "second")
+        status = await client.call_tool("status", {})
+        assert not status.is_error
+        assert await client.list_tools()
+        assert "first" not in results, "the answer was over before the others were asked"
+    assert results["first"].content == results["second"].content
