@@ -1,0 +1,195 @@
+"""Finds the files a collection covers.
+
+Knows nothing of what is indexed. Reads no file but .gitignore.
+Rule: what is ignored is not entered, and a symbolic link is never followed: what it names inside
+the folder is found at its own place, what lies outside stays outside.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pathspec
+
+from engine.documents import kinds
+from engine.documents.contents import read_contents, why_too_large
+from engine.documents.readers.interface import Unreadable, decode
+from engine.errors import InvalidInput
+
+_IGNORE_FILE = ".gitignore"
+_PASSED_FOLDERS = {"node_modules", "__pycache__", "site-packages", "bower_components"}
+# A folder that holds it is a virtual environment of Python.
+_ENVIRONMENT_FILE = "pyvenv.cfg"
+_WINDOWS_JUNCTION = 0xA0000003
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file that may be indexed."""
+
+    path: str
+    """Absolute, with symbolic links resolved."""
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file or folder that is left out, and why."""
+
+    path: str
+    """Fit to be shown: what is no Unicode in it is replaced."""
+    reason: str
+    unseen: bool = False
+    """Whether it could not be looked at, so that what is indexed of it may still be true."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    path: str
+    patterns: tuple[tuple[str, pathspec.GitIgnoreSpec], ...]
+    """Of the folders from the root to this one: path and what its .gitignore says."""
+
+
+def find(root: Path) -> Iterator[FoundFile | Skipped]:
+    """Walks a folder in the order of names, or takes one file.
+
+    A file named itself is taken whatever its kind and whatever ignores it.
+
+    Raises:
+        InvalidInput: There is nothing at `root`, or it may not be looked into.
+    """
+    try:
+        path = os.path.realpath(root, strict=True)
+        info = os.stat(path)
+        if stat.S_ISDIR(info.st_mode):
+            os.scandir(path).close()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidInput(
+            f"{_shown(str(root))} cannot be looked into ({reason}); nothing in the index changed."
+        ) from error
+    if stat.S_ISDIR(info.st_mode):
+        yield from _walk(path)
+    else:
+        yield _found(path, info)
+
+
+def _walk(root: str) -> Iterator[FoundFile | Skipped]:
+    waiting = [_Folder(root, _patterns(root, ()))]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder.path) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            yield _unseen(folder.path, error)
+            continue
+        inner: list[_Folder] = []
+        for entry in entries:
+            taken = _look(entry, folder, root)
+            if isinstance(taken, _Folder):
+                inner.append(taken)
+            elif taken is not None:
+                yield taken
+        waiting += reversed(inner)
+
+
+def _look(
+    entry: "os.DirEntry[str]", folder: _Folder, root: str
+) -> _Folder | FoundFile | Skipped | None:
+    """What an entry is to the walk; None passes it over in silence."""
+    if entry.name.startswith("."):
+        return None
+    try:
+        info = entry.stat(follow_symlinks=False)
+        is_link = entry.is_symlink() or _is_junction(info)
+        is_folder = not is_link and stat.S_ISDIR(info.st_mode)
+        if _is_ignored(entry.path, is_folder, folder.patterns):
+            return None
+        if is_link:
+            return _link(entry.path, root)
+        return _enter(entry, folder) if is_folder else _take(entry, info)
+    except OSError as error:
+        return _unseen(entry.path, error)
+
+
+def _enter(entry: "os.DirEntry[str]", folder: _Folder) -> _Folder | None:
+    if entry.name in _PASSED_FOLDERS:
+        return None
+    if os.path.lexists(os.path.join(entry.path, _ENVIRONMENT_FILE)):
+        return None
+    return _Folder(entry.path, _patterns(entry.path, folder.patterns))
+
+
+def _take(entry: "os.DirEntry[str]", info: os.stat_result) -> FoundFile | Skipped | None:
+    if kinds.reader_of(entry.name) is None:
+        reason = kinds.why_unread(entry.name)
+        return Skipped(_shown(entry.path), reason) if reason else None
+    return _found(entry.path, info)
+
+
+def _found(path: str, info: os.stat_result) -> FoundFile | Skipped:
+    if not stat.S_ISREG(info.st_mode):
+        return Skipped(_shown(path), "it is no regular file")
+    if _shown(path) != path:
+        return Skipped(_shown(path), "its name is no valid Unicode")
+    if reason := why_too_large(info.st_size):
+        return Skipped(path, reason)
+    return FoundFile(path, info.st_size, info.st_mtime_ns)
+
+
+def _link(path: str, root: str) -> Skipped | None:
+    try:
+        target = os.path.realpath(path, strict=True)
+    except OSError:
+        return Skipped(_shown(path), "it is a link that leads nowhere")
+    if Path(target).is_relative_to(root):
+        return None
+    return Skipped(_shown(path), "it is a link that leads out of the folder")
+
+
+def _is_junction(info: os.stat_result) -> bool:
+    return getattr(info, "st_reparse_tag", 0) == _WINDOWS_JUNCTION
+
+
+def _is_ignored(
+    path: str, is_folder: bool, patterns: Sequence[tuple[str, pathspec.GitIgnoreSpec]]
+) -> bool:
+    """As git decides: the innermost .gitignore that says anything about it is right."""
+    for folder, spec in reversed(patterns):
+        name = os.path.relpath(path, folder) + ("/" if is_folder else "")
+        verdict = spec.check_file(name).include
+        if verdict is not None:
+            return verdict
+    return False
+
+
+def _patterns(
+    folder: str, outer: tuple[tuple[str, pathspec.GitIgnoreSpec], ...]
+) -> tuple[tuple[str, pathspec.GitIgnoreSpec], ...]:
+    try:
+        text = decode(read_contents(os.path.join(folder, _IGNORE_FILE)).content)[0]
+    except (OSError, Unreadable):
+        return outer
+    valid = [line for line in text.splitlines() if _is_valid(line)]
+    return (*outer, (folder, pathspec.GitIgnoreSpec.from_lines(valid)))
+
+
+def _is_valid(line: str) -> bool:
+    try:
+        pathspec.GitIgnoreSpec.from_lines([line])
+    except (ValueError, re.error):
+        return False
+    return True
+
+
+def _unseen(path: str, error: OSError) -> Skipped:
+    return Skipped(_shown(path), f"it cannot be read ({error.strerror})", unseen=True)
+
+
+def _shown(path: str) -> str:
+    return path.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
