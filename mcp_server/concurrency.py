@@ -66,11 +66,12 @@ async def run_with_beats(call: Callable[[], T], beat: Callable[[int], Awaitable[
             await beat(seconds)
             await sleep(1)
 
+    outcome: list[T] = []
     try:
         async with create_task_group() as tasks:
             tasks.start_soon(beats)
-            outcome = await run_abandonable(call)
+            outcome.append(await run_abandonable(call))
             tasks.cancel_scope.cancel()
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
-    return outcome
+    return outcome[0]

@@ -29,12 +29,16 @@ _PARENT_CHECK_SECONDS = 2
 
 @dataclass(frozen=True)
 class Gateway:
-    """The engine and its two queues: one for index and embedder, one for the decoder."""
+    """The engine and its queues, each served in order of arrival."""
 
     engine: Engine
     settings: Settings
     index_queue: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
+    """For one step of the embedder or the index: others get their turn between two steps."""
+    answer_queue: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
+    """For a whole answer: a decoder writes one at a time."""
     decode_queue: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
+    """For one step of an answer."""
 
     async def loaded(self, place: Resident[ModelT], context: Context[Any, Any]) -> ModelT:
         """The model of a place, waited for with a progress message a second.
@@ -47,12 +51,16 @@ class Gateway:
             return model
 
         async def tell(seconds: int) -> None:
-            # Stays below 1, where the progress of the work itself begins.
             await context.report_progress(
-                1 - 1 / (seconds + 2), None, f"Waiting for the {place.name}: {place.activity}"
+                _waiting_progress(seconds), None, f"Waiting for the {place.name}: {place.activity}"
             )
 
         return await concurrency.run_with_beats(place.get, tell)
+
+
+def _waiting_progress(seconds: int) -> float:
+    """Rises for ever and stays below any progress of the work that is waited for."""
+    return 0.001 * (1 - 1 / (seconds + 2))
 
 
 @asynccontextmanager

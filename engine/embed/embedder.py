@@ -125,6 +125,11 @@ class Embedder:
         """The most tokens read of one text, special tokens included."""
         return self._spec.max_tokens
 
+    @property
+    def text_tokens(self) -> int:
+        """The most tokens read of one document, special tokens left out."""
+        return self.max_tokens - len(self._before) - len(self._after)
+
     def embed(self, texts: Sequence[str], kind: Kind) -> Embeddings:
         """Embeds texts; `embed_steps` with all its steps taken.
 
@@ -185,8 +190,7 @@ class Embedder:
         self._encoder = None
 
     def _framed(self, row: Sequence[int]) -> list[int]:
-        room = self.max_tokens - len(self._before) - len(self._after)
-        return [*self._before, *row[:room], *self._after]
+        return [*self._before, *row[: self.text_tokens], *self._after]
 
     def _vectors(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         if self._encoder is None:

@@ -27,7 +27,7 @@ def index(arguments: argparse.Namespace, settings: Settings) -> int:
         report = _indexed(opened, Path(arguments.folder).expanduser().resolve())
         documents = opened.index_statistics().documents
     if arguments.json:
-        print_json({**_counts(report), "documents": documents})
+        print_json(asdict(report) | {"documents": documents})
         return 0
     for skipped in report.skipped[:_SHOWN_SKIPPED]:
         notes().print(f"skipped {skipped.path}: {skipped.reason}", markup=False)
@@ -57,12 +57,6 @@ def _indexed(opened: Engine, folder: Path) -> IndexReport:
             report = step.report
     assert report is not None
     return report
-
-
-def _counts(report: IndexReport) -> dict[str, object]:
-    return asdict(report) | {
-        "skipped": [{"path": str(file.path), "reason": file.reason} for file in report.skipped]
-    }
 
 
 def search(arguments: argparse.Namespace, settings: Settings) -> int:

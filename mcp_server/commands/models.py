@@ -92,9 +92,9 @@ def _label(step: FetchProgress) -> str:
 def models(arguments: argparse.Namespace, settings: Settings) -> int:
     """Lists known and installed models, and which one each tool would use and why."""
     found = {model.model_id: model for model in installed.list_installed(settings.models_folder)}
-    uses = {
-        task: _use(task, settings, wanted)
-        for task, wanted in (("embed", settings.embedder), ("generate", settings.decoder))
+    uses: dict[Task, tuple[str, str]] = {
+        "embed": _use("embed", settings, settings.embedder),
+        "generate": _use("generate", settings, settings.decoder),
     }
     if arguments.json:
         print_json(_listing(found, uses))

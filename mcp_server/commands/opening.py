@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,7 +26,7 @@ def options(settings: Settings) -> EngineOptions:
 
 
 @contextmanager
-def engine(settings: Settings) -> Iterator[Engine]:
+def engine(settings: Settings) -> Generator[Engine]:
     """An engine that is closed when the command ends."""
     opened = Engine(options(settings))
     try:

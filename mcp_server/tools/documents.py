@@ -157,7 +157,8 @@ async def _index(
     steps = gateway.engine.index(folder)
     async with concurrency.closing(gateway.index_queue, steps) as progress:
         async for last in progress:
-            await context.report_progress(last.done, last.total, last.path)
+            if last.done:
+                await context.report_progress(last.done, last.total, last.path)
             if current_time() > deadline:
                 break
     assert last is not None

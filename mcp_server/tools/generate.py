@@ -56,7 +56,10 @@ async def _answer(
     last: Piece | None = None
     tokens = 0
     steps = decoder.generate(messages, params)
-    async with concurrency.closing(gateway.decode_queue, steps) as pieces:
+    async with (
+        gateway.answer_queue,
+        concurrency.closing(gateway.decode_queue, steps) as pieces,
+    ):
         async for piece in pieces:
             texts.append(piece.text)
             last = piece
