@@ -55,14 +55,16 @@ class Piece:
 class Decoder:
     """A causal language model with its tokenizer and chat template; one answer at a time."""
 
-    def __init__(
-        self, spec: DecoderSpec, session: Session, tokenizer: Tokenizer, template: ChatTemplate
-    ) -> None:
+    def __init__(self, spec: DecoderSpec, session: Session, threads: int) -> None:
         self.spec = spec
-        self._layout = _served_layout(session)
+        self.threads = threads
+        """Threads one run may use; 0 for every physical core."""
         self._session: Session | None = session
-        self._tokenizer = tokenizer
-        self._template = template
+        self._layout = _served_layout(session)
+        self._tokenizer = Tokenizer.open(spec.tokenizer_file)
+        self._template = ChatTemplate(
+            spec.chat_template, self._tokenizer, spec.bos_token, spec.eos_token
+        )
         self._answering = threading.Lock()
 
     @classmethod
@@ -76,10 +78,7 @@ class Decoder:
         Raises:
             ModelBroken: A file is damaged, or the graph is of a form that is not served.
         """
-        session = Session.open(spec.onnx_file, threads=threads)
-        tokenizer = Tokenizer.open(spec.tokenizer_file)
-        template = ChatTemplate(spec.chat_template, tokenizer, spec.bos_token, spec.eos_token)
-        decoder = cls(spec, session, tokenizer, template)
+        decoder = cls(spec, Session.open(spec.onnx_file, threads=threads), threads)
         decoder._warm_up()
         return decoder
 

@@ -28,6 +28,9 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "seed": (-(2**63), 2**64 - 1),
 }
 
+# Sorting so few is nearly free, and a nucleus is seldom larger; if it is, everything is sorted.
+_USUAL_NUCLEUS = 512
+
 # A token this many temperatures below the best one has a probability under e**-20 = 2e-9 of it.
 # Leaving such tokens out first makes every later step cheap: under 150 us for 32,064 logits where
 # a full sort takes 2,251 us (Linux x86-64, 2 cores).
@@ -99,35 +102,42 @@ class Sampler:
             raise FloatingPointError(f"the best logit, of token {best}, is {logits[best]}")
         if self._params.is_greedy:
             return best
-        ids, probabilities = self._candidates(logits, float(logits[best]))
-        cumulative = np.cumsum(probabilities)
+        ids, weights = self._candidates(logits, float(logits[best]))
+        cumulative = np.cumsum(weights)
         drawn = self._random.random() * cumulative[-1]
         return int(ids[np.count_nonzero(cumulative[:-1] <= drawn)])
 
     def _candidates(
         self, logits: NDArray[np.float32], best: float
     ) -> tuple[NDArray[np.intp], Floats]:
-        """The ids that may be drawn and their weights, most probable first."""
+        """The ids that may be drawn, and weights as their probabilities are; the best has 1."""
         params = self._params
         ids = np.flatnonzero(logits >= best - _NEGLIGIBLE * params.temperature)
-        scores = (logits[ids].astype(np.float64) - best) / params.temperature
+        weights = np.exp((logits[ids].astype(np.float64) - best) / params.temperature)
         if 0 < params.top_k < len(ids):
-            kept = np.argpartition(-scores, params.top_k - 1)[: params.top_k]
-            ids, scores = ids[kept], scores[kept]
-        order = np.argsort(-scores, kind="stable")
-        ids, weights = ids[order], np.exp(scores[order])
-        count = min(_reaching(params.top_p, weights), _at_least(params.min_p, weights))
-        return ids[:count], weights[:count]
+            kept = _largest(weights, params.top_k)
+            ids, weights = ids[kept], weights[kept]
+        if params.top_p < 1.0:
+            kept = _nucleus(weights, params.top_p)
+            ids, weights = ids[kept], weights[kept]
+        kept = np.flatnonzero(weights >= params.min_p)
+        return ids[kept], weights[kept]
 
 
-def _reaching(top_p: float, weights: Floats) -> int:
-    """How many of the falling weights it takes to reach the share `top_p` of them all."""
-    if top_p >= 1.0:
-        return len(weights)
-    cumulative = np.cumsum(weights)
-    return 1 + int(np.count_nonzero(cumulative[:-1] < top_p * cumulative[-1]))
+def _nucleus(weights: Floats, top_p: float) -> NDArray[np.intp]:
+    """Indices of the fewest weights that reach the share `top_p` of them all, largest first."""
+    target = top_p * weights.sum()
+    largest = _largest(weights, _USUAL_NUCLEUS)
+    if weights[largest].sum() < target:
+        largest = _largest(weights, len(weights))
+    cumulative = np.cumsum(weights[largest])
+    return largest[: 1 + np.count_nonzero(cumulative[:-1] < target)]
 
 
-def _at_least(min_p: float, weights: Floats) -> int:
-    """How many of the falling weights are at least `min_p` times the first."""
-    return int(np.count_nonzero(weights >= min_p * weights[0]))
+def _largest(weights: Floats, count: int) -> NDArray[np.intp]:
+    """Indices of the so many largest weights, largest first."""
+    if count < len(weights):
+        indices = np.argpartition(-weights, count - 1)[:count]
+    else:
+        indices = np.arange(len(weights))
+    return indices[np.argsort(-weights[indices], kind="stable")]

@@ -1,0 +1,328 @@
+"""Answers: repeatable, ended by themselves or a limit, cancelled by closing, and freed."""
+
+import threading
+import tracemalloc
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_models import Form, write_decoder, write_encoder_like
+
+from engine.decode import decoder as decoder_room
+from engine.decode.decoder import Decoder, Piece
+from engine.decode.sampling import SamplingParams
+from engine.errors import EmptyInput, InvalidInput, ModelBroken, PromptTooLong
+from engine.models.spec import DecoderSpec
+from engine.text.chat import Message
+from engine.text.tokenizer import Tokenizer
+
+ASK = [Message("user", "the thing in 中")]
+LONG = [Message("user", "the thing in there, " * 20)]
+PROMPTS = [
+    "What is the capital of France?",
+    "Name three primary colours.",
+    "How many days are in a week?",
+    "Write one sentence about the sea.",
+    "What is 2 + 2?",
+    "Translate 'good morning' into French.",
+    "Who wrote Romeo and Juliet?",
+    "What do bees make?",
+    "Say hello in one word.",
+    "Which planet is known as the red planet?",
+]
+
+
+def _text(pieces: Iterable[Piece]) -> str:
+    return "".join(piece.text for piece in pieces)
+
+
+def _ids(pieces: Iterable[Piece]) -> list[int]:
+    return [piece.token_id for piece in pieces if piece.token_id is not None]
+
+
+def _answer(decoder: Decoder, messages: list[Message], **params: object) -> list[Piece]:
+    return list(decoder.generate(messages, SamplingParams(**params)))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def smollm2_answers(smollm2: Decoder) -> list[list[Piece]]:
+    return [_answer(smollm2, [Message("user", prompt)]) for prompt in PROMPTS]
+
+
+def test_smollm2_answers_end_by_themselves(smollm2_answers: list[list[Piece]]) -> None:
+    assert [pieces[-1].finish_reason for pieces in smollm2_answers] == ["stop"] * len(PROMPTS)
+    assert "Paris" in _text(smollm2_answers[0])
+
+
+def test_smollm2_answers_are_repeatable(
+    smollm2: Decoder, smollm2_answers: list[list[Piece]]
+) -> None:
+    again = [_answer(smollm2, [Message("user", prompt)]) for prompt in PROMPTS]
+    assert again == smollm2_answers
+
+
+def test_smollm2_pieces_joined_are_the_decoded_answer(
+    smollm2_answers: list[list[Piece]], smollm2_folder: Path
+) -> None:
+    tokenizer = Tokenizer.open(smollm2_folder / "tokenizer.json")
+    for pieces in smollm2_answers:
+        assert _text(pieces) == tokenizer.decode(_ids(pieces))
+        assert not any("\ufffd" in piece.text for piece in pieces)
+
+
+def test_a_long_prompt_is_read_in_parts_as_in_one_run(
+    smollm2: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = [Message("user", f"Here is a list. {'apples and pears, ' * 60} What is it about?")]
+    answers: list[list[Piece]] = []
+    for chunk in (64, 4096):
+        monkeypatch.setattr(decoder_room, "PREFILL_CHUNK", chunk)
+        answers.append(_answer(smollm2, messages, max_tokens=24))
+    assert _ids(answers[0]) == _ids(answers[1])
+    parts = [sum(piece.token_id is None for piece in pieces) for pieces in answers]
+    usage = answers[0][-1].usage
+    assert usage is not None
+    assert parts == [-(-usage.prompt_tokens // 64), 1]
+
+
+def test_the_last_piece_alone_says_how_it_ended_and_what_it_took(tiny: Decoder) -> None:
+    *pieces, last = _answer(tiny, ASK, max_tokens=9)
+    assert {(piece.finish_reason, piece.usage) for piece in pieces} == {(None, None)}
+    assert last.finish_reason == "length"
+    assert last.usage is not None
+    assert last.usage.prompt_tokens == tiny.count_tokens(ASK)
+    assert last.usage.completion_tokens == 9 == len(_ids([*pieces, last]))
+
+
+def test_an_answer_is_the_whole_decoding_of_its_ids(tiny: Decoder, tiny_spec: DecoderSpec) -> None:
+    tokenizer = Tokenizer.open(tiny_spec.tokenizer_file)
+    for seed in range(10):
+        pieces = _answer(tiny, ASK, max_tokens=40, temperature=2.0, seed=seed)
+        ids = _ids(pieces)
+        text_ids = ids[:-1] if pieces[-1].finish_reason == "stop" else ids
+        assert _text(pieces) == tokenizer.decode(text_ids)
+
+
+def test_greedy_answers_and_seeded_answers_repeat(tiny: Decoder) -> None:
+    for params in (
+        {},
+        {"temperature": 1.5, "seed": 3},
+        {"temperature": 1.0, "seed": 3, "top_k": 5},
+    ):
+        first = _answer(tiny, ASK, max_tokens=30, **params)
+        assert _answer(tiny, ASK, max_tokens=30, **params) == first
+    warm = [_ids(_answer(tiny, ASK, max_tokens=30, temperature=1.5, seed=s)) for s in (3, 4)]
+    assert warm[0] != warm[1]
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64])
+def test_the_size_of_the_parts_makes_no_difference(
+    tiny: Decoder, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    whole = _ids(_answer(tiny, LONG, max_tokens=12))
+    monkeypatch.setattr(decoder_room, "PREFILL_CHUNK", chunk)
+    assert _ids(_answer(tiny, LONG, max_tokens=12)) == whole
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        Form(logits_rows=False),
+        Form(kv_dtype=np.float16),
+        Form(kv_dtype=np.float16, logits_rows=False),
+    ],
+)
+def test_every_served_form_of_the_graph_answers_alike(
+    tmp_path: Path, tiny: Decoder, form: Form
+) -> None:
+    other = Decoder.open(write_decoder(tmp_path, form), threads=1)
+    assert _ids(_answer(other, LONG, max_tokens=8)) == _ids(_answer(tiny, LONG, max_tokens=8))
+
+
+def test_an_answer_does_not_depend_on_the_room_it_is_given(tiny: Decoder) -> None:
+    """A larger cache, of which more stays empty, changes nothing."""
+    few, many = (_ids(_answer(tiny, ASK, max_tokens=n)) for n in (20, 400))
+    assert many[:20] == few
+
+
+def test_a_stop_string_across_tokens_is_never_shown(tiny: Decoder) -> None:
+    pieces = _answer(tiny, ASK, max_tokens=40)
+    text = _text(pieces)
+    for start, length in ((3, 2), (8, 5), (12, 9)):
+        stop = text[start : start + length]
+        stopped = _answer(tiny, ASK, max_tokens=40, stop=("never said", stop))
+        assert _text(stopped) == text[: text.index(stop)]
+        assert stopped[-1].finish_reason == "stop"
+        usage = stopped[-1].usage
+        assert usage is not None
+        assert usage.completion_tokens == len(_ids(stopped)) < 40
+
+
+def test_text_that_might_have_become_a_stop_string_is_shown_at_the_end(tiny: Decoder) -> None:
+    text = _text(_answer(tiny, ASK, max_tokens=10))
+    held = _answer(tiny, ASK, max_tokens=10, stop=(text[-3:] + "never said",))
+    assert _text(held) == text
+    assert held[-1].finish_reason == "length"
+
+
+def test_a_stop_token_ends_the_answer_without_text(tiny_spec: DecoderSpec, tiny: Decoder) -> None:
+    pieces = _answer(tiny, ASK, max_tokens=40)
+    ids = _ids(pieces)
+    stop_id = ids[10]
+    stopped = _answer(
+        Decoder.open(replace(tiny_spec, stop_token_ids=(2, stop_id)), threads=1), ASK, max_tokens=40
+    )
+    first = ids.index(stop_id)
+    assert _ids(stopped) == ids[: first + 1]
+    assert stopped[-1].finish_reason == "stop"
+    assert _text(stopped) == Tokenizer.open(tiny_spec.tokenizer_file).decode(ids[:first])
+
+
+def test_max_tokens_is_cut_to_the_room_that_is_left(tmp_path: Path) -> None:
+    small = Decoder.open(write_decoder(tmp_path, Form(context=48)), threads=1)
+    *_, last = _answer(small, ASK, max_tokens=1000)
+    assert last.finish_reason == "length"
+    assert last.usage is not None
+    assert last.usage.prompt_tokens + last.usage.completion_tokens == small.context == 48
+
+
+def test_a_prompt_that_fills_the_context_is_refused_with_both_counts(tmp_path: Path) -> None:
+    spec = write_decoder(tmp_path, Form(context=256))
+    count = Decoder.open(spec, threads=1).count_tokens(ASK)
+    exact = Decoder.open(replace(spec, max_tokens=count), threads=1)
+    with pytest.raises(PromptTooLong, match=rf"has {count} tokens, and the model takes {count}"):
+        _answer(exact, ASK)
+    one_more = Decoder.open(replace(spec, max_tokens=count + 1), threads=1)
+    assert len(_ids(_answer(one_more, ASK))) == 1
+
+
+def test_ids_the_tokenizer_does_not_know_are_never_chosen(
+    tiny: Decoder, tiny_spec: DecoderSpec
+) -> None:
+    known = Tokenizer.open(tiny_spec.tokenizer_file).vocabulary_size
+    chosen: set[int] = set()
+    for seed in range(10):
+        chosen.update(_ids(_answer(tiny, ASK, max_tokens=60, temperature=2.0, seed=seed)))
+    assert max(chosen) < known
+    assert len(chosen) > known // 2
+
+
+def test_closing_while_the_prompt_is_read_stops_and_the_next_answer_is_right(
+    tiny: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = _answer(tiny, ASK, max_tokens=8)
+    monkeypatch.setattr(decoder_room, "PREFILL_CHUNK", 16)
+    answer = tiny.generate(LONG, SamplingParams(max_tokens=8))
+    assert next(answer) == Piece("")
+    assert next(answer) == Piece("")
+    answer.close()
+    assert _ids(_answer(tiny, ASK, max_tokens=8)) == _ids(expected)
+
+
+def test_closing_between_tokens_stops_and_the_next_answer_is_right(tiny: Decoder) -> None:
+    expected = _answer(tiny, ASK, max_tokens=8)
+    answer = tiny.generate(LONG, SamplingParams(max_tokens=100))
+    while next(answer).token_id is None:
+        pass
+    answer.close()
+    assert _answer(tiny, ASK, max_tokens=8) == expected
+
+
+@pytest.mark.parametrize("steps", [1, 4, None])
+def test_the_cache_is_freed_by_closing_and_by_exhausting(tiny: Decoder, steps: int | None) -> None:
+    """512 positions of the tiny cache take 256 KiB."""
+    _answer(tiny, ASK, max_tokens=2)
+    answer = tiny.generate(ASK, SamplingParams(max_tokens=480))
+    tracemalloc.start()
+    try:
+        next(answer)
+        held = tracemalloc.get_traced_memory()[0]
+        for _ in answer if steps is None else range(steps):
+            if steps is not None:
+                next(answer)
+        answer.close()
+        left = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held > 128 * 1024
+    assert left < 64 * 1024
+
+
+def test_a_second_answer_at_the_same_time_is_an_error(tiny: Decoder) -> None:
+    first = tiny.generate(ASK, SamplingParams(max_tokens=5))
+    next(first)
+    second = tiny.generate(ASK, SamplingParams(max_tokens=5))
+    with pytest.raises(RuntimeError, match="one answer at a time"):
+        next(second)
+    assert len(_ids(first)) == 5
+    assert len(_ids(_answer(tiny, ASK, max_tokens=5))) == 5
+
+
+def test_an_answer_that_was_never_started_blocks_nothing(tiny: Decoder) -> None:
+    waiting = tiny.generate(ASK, SamplingParams(max_tokens=5))
+    assert len(_ids(_answer(tiny, ASK, max_tokens=5))) == 5
+    waiting.close()
+
+
+def test_steps_may_run_in_different_threads(tiny: Decoder) -> None:
+    expected = _answer(tiny, ASK, max_tokens=4)
+    answer = tiny.generate(ASK, SamplingParams(max_tokens=4))
+    pieces: list[Piece] = []
+    for _ in expected:
+        thread = threading.Thread(target=lambda: pieces.append(next(answer)))
+        thread.start()
+        thread.join()
+    answer.close()
+    assert pieces == expected
+
+
+def test_a_refused_conversation_leaves_the_decoder_usable(tiny: Decoder) -> None:
+    with pytest.raises(EmptyInput):
+        _answer(tiny, [])
+    with pytest.raises(InvalidInput, match="lone surrogate"):
+        _answer(tiny, [Message("user", "\ud800")])
+    with pytest.raises(PromptTooLong):
+        _answer(tiny, [Message("user", "x" * 600)])
+    assert _answer(tiny, ASK, max_tokens=1)
+
+
+@pytest.mark.parametrize("logits_rows", [True, False])
+def test_a_graph_that_wants_positions_is_refused_by_name(tmp_path: Path, logits_rows: bool) -> None:
+    spec = write_decoder(tmp_path, Form(position_ids=True, logits_rows=logits_rows))
+    with pytest.raises(ModelBroken, match=r"not known: position_ids.*without position_ids"):
+        Decoder.open(spec, threads=1)
+
+
+def test_a_graph_without_a_cache_is_refused(tmp_path: Path) -> None:
+    spec = write_decoder(tmp_path)
+    write_encoder_like(spec.onnx_file)
+    with pytest.raises(ModelBroken, match="no past_key_values"):
+        Decoder.open(spec, threads=1)
+
+
+def test_a_graph_that_does_not_share_its_cache_is_refused(tmp_path: Path) -> None:
+    spec = write_decoder(tmp_path, Form(grows_cache=True))
+    with pytest.raises(ModelBroken, match="does not run with a shared key-value cache"):
+        Decoder.open(spec, threads=1)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+def test_a_damaged_file_is_a_broken_model(tmp_path: Path, name: str) -> None:
+    spec = write_decoder(tmp_path)
+    (tmp_path / name).write_bytes(b"not what it should be")
+    with pytest.raises(ModelBroken, match=name):
+        Decoder.open(spec, threads=1)
+
+
+def test_a_decoder_states_its_facts(tiny: Decoder) -> None:
+    assert (tiny.provider, tiny.context, tiny.threads) == ("cpu", 512, 1)
+
+
+def test_a_closed_decoder_says_so(tiny_spec: DecoderSpec) -> None:
+    decoder = Decoder.open(tiny_spec, threads=1)
+    decoder.close()
+    decoder.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        _answer(decoder, ASK)
