@@ -1,0 +1,214 @@
+"""Reads weights and facts of a BERT encoder from a safetensors folder.
+
+Knows BERT's names for weights and ONNX Runtime's operators for it, nothing of pooling: the graph
+ends with the last layer's states. Weights stay float32 and nothing is approximated.
+
+The graph takes no token types: a single text is all of type 0, so that row is added to the
+position table once and for all.
+"""
+# safetensors tells no types for the arrays it reads; they end at this door.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from engine.errors import ModelBroken
+from engine.models.graph import GraphWriter
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+_COPIED = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "1_Pooling/config.json",
+)
+
+# What the graph is written for; a config that leaves one out means BERT's default, which is this.
+_WRITTEN_FOR = {"hidden_act": "gelu", "position_embedding_type": "absolute"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What config.json says of the encoder."""
+
+    layers: int
+    hidden: int
+    heads: int
+    vocabulary: int
+    positions: int
+    epsilon: float
+
+    @classmethod
+    def read(cls, config_file: Path) -> Self:
+        try:
+            config: dict[str, Any] = json.loads(config_file.read_text("utf-8"))
+            shape = cls(
+                layers=int(config["num_hidden_layers"]),
+                hidden=int(config["hidden_size"]),
+                heads=int(config["num_attention_heads"]),
+                vocabulary=int(config["vocab_size"]),
+                positions=int(config["max_position_embeddings"]),
+                epsilon=float(config["layer_norm_eps"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelBroken(
+                f"{config_file.name} of the weights cannot be used ({error!r}); fetch the model "
+                "again."
+            ) from error
+        if config.get("model_type") != "bert":
+            raise ModelBroken(
+                f"The weights are of type {config.get('model_type')!r}; only BERT encoders are "
+                "converted. Use a folder that already holds an ONNX file."
+            )
+        for key, expected in _WRITTEN_FOR.items():
+            if config.get(key, expected) != expected:
+                raise ModelBroken(
+                    f"The encoder has {key} {config[key]!r}; only {expected!r} is converted. Use a "
+                    "folder that already holds an ONNX file."
+                )
+        return shape
+
+
+def convert(weights_folder: Path, folder: Path) -> None:
+    """Writes `model.onnx` from a BERT encoder's weights and copies the small files beside it.
+
+    The graph takes int64 `input_ids` and `attention_mask` [batch, sequence] (1 for a token, 0 for
+    padding) and gives float32 `last_hidden_state` [batch, sequence, hidden].
+
+    Args:
+        weights_folder: Holds `model.safetensors` and `config.json`, Hugging Face style.
+        folder: Where to write; made if it is not there, files of the same names are replaced.
+
+    Raises:
+        ModelBroken: The folder is no BERT encoder, or a file or weight is missing or misshapen.
+    """
+    shape = _Shape.read(weights_folder / "config.json")
+    weights = _read_weights(weights_folder / "model.safetensors")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        _write_graph(folder / "model.onnx", shape, weights)
+    except KeyError as error:
+        raise ModelBroken(
+            f"model.safetensors has no weight {error}; fetch the model again."
+        ) from error
+    for name in _COPIED:
+        if (weights_folder / name).is_file():
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(weights_folder / name, folder / name)
+
+
+def _read_weights(file: Path) -> Weights:
+    try:
+        with safe_open(file, framework="np") as stored:
+            return {
+                name: stored.get_tensor(name).astype(np.float32, copy=False)
+                for name in stored.keys()  # noqa: SIM118 - it has no iterator of its own.
+            }
+    except (OSError, SafetensorError) as error:
+        raise ModelBroken(
+            f"{file.name} cannot be read ({error}); fetch the model again."
+        ) from error
+
+
+def _write_graph(onnx_file: Path, shape: _Shape, weights: Weights) -> None:
+    with GraphWriter(onnx_file) as graph:
+        tokens = graph.input("input_ids", np.int64, ["batch", "sequence"])
+        mask = graph.input("attention_mask", np.int64, ["batch", "sequence"])
+        encoder = _Encoder(graph, shape, weights)
+        states = encoder.embed(graph.node("Cast", [tokens], to=6))
+        mask = graph.node("Cast", [mask], to=6)
+        for layer in range(shape.layers):
+            last = layer == shape.layers - 1
+            output = "last_hidden_state" if last else f"layer.{layer}"
+            states = encoder.layer(f"encoder.layer.{layer}", states, mask, output)
+        graph.output(states, np.float32, ["batch", "sequence", shape.hidden])
+
+
+class _Encoder:
+    """Adds BERT's parts to a graph, each weight under the name it has in the safetensors file."""
+
+    def __init__(self, graph: GraphWriter, shape: _Shape, weights: Weights) -> None:
+        self._graph = graph
+        self._shape = shape
+        self._weights = weights
+
+    def embed(self, tokens: str) -> str:
+        """Token ids, int32 [batch, sequence], to normalised embeddings."""
+        types = self._weights["embeddings.token_type_embeddings.weight"]
+        positions = self._weights["embeddings.position_embeddings.weight"] + types[0]
+        return self._graph.node(
+            "com.microsoft.EmbedLayerNormalization",
+            [
+                tokens,
+                "",
+                self._constant("embeddings.word_embeddings.weight"),
+                self._graph.constant("embeddings.position_and_type.weight", positions),
+                "",
+                self._constant("embeddings.LayerNorm.weight"),
+                self._constant("embeddings.LayerNorm.bias"),
+            ],
+            ["embeddings", ""],
+            epsilon=self._shape.epsilon,
+        )
+
+    def layer(self, name: str, states: str, mask: str, output: str) -> str:
+        """One encoder layer: attention, then the feed-forward part."""
+        attended = self._attention(f"{name}.attention", states, mask)
+        inner = self._graph.node(
+            "com.microsoft.BiasGelu",
+            [
+                self._product(attended, f"{name}.intermediate.dense"),
+                self._constant(f"{name}.intermediate.dense.bias"),
+            ],
+        )
+        return self._add_and_normalise(f"{name}.output", inner, attended, output)
+
+    def _attention(self, name: str, states: str, mask: str) -> str:
+        parts = [f"{name}.self.{part}" for part in ("query", "key", "value")]
+        weight = np.concatenate([self._weights[f"{part}.weight"] for part in parts])
+        bias = np.concatenate([self._weights[f"{part}.bias"] for part in parts])
+        attended = self._graph.node(
+            "com.microsoft.Attention",
+            [
+                states,
+                self._graph.constant(f"{name}.self.weight", weight.T),
+                self._graph.constant(f"{name}.self.bias", bias),
+                mask,
+            ],
+            num_heads=self._shape.heads,
+        )
+        return self._add_and_normalise(f"{name}.output", attended, states, f"{name}.states")
+
+    def _add_and_normalise(self, name: str, states: str, residual: str, output: str) -> str:
+        return self._graph.node(
+            "com.microsoft.SkipLayerNormalization",
+            [
+                self._product(states, f"{name}.dense"),
+                residual,
+                self._constant(f"{name}.LayerNorm.weight"),
+                self._constant(f"{name}.LayerNorm.bias"),
+                self._constant(f"{name}.dense.bias"),
+            ],
+            [output],
+            epsilon=self._shape.epsilon,
+        )
+
+    def _product(self, states: str, name: str) -> str:
+        weight = self._weights[f"{name}.weight"].T
+        return self._graph.node("MatMul", [states, self._graph.constant(f"{name}.weight", weight)])
+
+    def _constant(self, name: str) -> str:
+        return self._graph.constant(name, self._weights[name])
