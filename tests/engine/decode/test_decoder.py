@@ -21,16 +21,16 @@ from engine.text.tokenizer import Tokenizer
 ASK = [Message("user", "the thing in 中")]
 LONG = [Message("user", "the thing in there, " * 20)]
 PROMPTS = [
-    "What is the capital of France?",
-    "Name three primary colours.",
-    "How many days are in a week?",
-    "Write one sentence about the sea.",
-    "What is 2 + 2?",
-    "Translate 'good morning' into French.",
-    "Who wrote Romeo and Juliet?",
-    "What do bees make?",
-    "Say hello in one word.",
-    "Which planet is known as the red planet?",
+    "What is the capital of Germany?",
+    "What is the capital of Japan?",
+    "What is the capital of Italy?",
+    "What is the capital of Egypt?",
+    "What is the capital of England?",
+    "Is water wet? Answer yes or no.",
+    "Is fire hot? Answer yes or no.",
+    "Finish the sentence: the cat sat on the",
+    "Finish the sentence: the dog ran to the",
+    "Good night.",
 ]
 
 
@@ -53,7 +53,7 @@ def smollm2_answers(smollm2: Decoder) -> list[list[Piece]]:
 
 def test_smollm2_answers_end_by_themselves(smollm2_answers: list[list[Piece]]) -> None:
     assert [pieces[-1].finish_reason for pieces in smollm2_answers] == ["stop"] * len(PROMPTS)
-    assert "Paris" in _text(smollm2_answers[0])
+    assert "Berlin" in _text(smollm2_answers[0])
 
 
 def test_smollm2_answers_are_repeatable(
@@ -75,11 +75,11 @@ def test_smollm2_pieces_joined_are_the_decoded_answer(
 def test_a_long_prompt_is_read_in_parts_as_in_one_run(
     smollm2: Decoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    messages = [Message("user", f"Here is a list. {'apples and pears, ' * 60} What is it about?")]
+    messages = [Message("user", f"Here is a list. {'apples and pears, ' * 40} What is it about?")]
     answers: list[list[Piece]] = []
     for chunk in (64, 4096):
         monkeypatch.setattr(decoder_room, "PREFILL_CHUNK", chunk)
-        answers.append(_answer(smollm2, messages, max_tokens=24))
+        answers.append(_answer(smollm2, messages, max_tokens=12))
     assert _ids(answers[0]) == _ids(answers[1])
     parts = [sum(piece.token_id is None for piece in pieces) for pieces in answers]
     usage = answers[0][-1].usage

@@ -62,6 +62,19 @@ def test_parts_equal_one_run_and_a_rewind_is_exact(session: Session) -> None:
     np.testing.assert_array_equal(_run(session, cache, ids), whole)
 
 
+def test_a_shared_cache_computes_what_a_run_without_one_does(session: Session) -> None:
+    layout = CacheLayout.of(session)
+    ids = [70, 45, 209, 106, 171, 26, 83]
+    feeds = {name: np.zeros((1, KV_HEADS, 0, HEAD_SIZE), np.float32) for name, _ in layout.names}
+    feeds["input_ids"] = np.array([ids])
+    feeds["attention_mask"] = np.ones((1, len(ids)), np.int64)
+    feeds["logits_rows"] = np.arange(len(ids))
+    (expected,) = session.run(feeds, ["logits"])
+    cache = KVCache(session, layout, 64)
+    steps = [_run(session, cache, [token_id]) for token_id in ids]
+    np.testing.assert_allclose(np.array(steps), expected[0], atol=1e-5)
+
+
 def test_a_cache_knows_its_room(session: Session) -> None:
     cache = KVCache(session, CacheLayout.of(session), 10)
     assert cache.fits(10)
