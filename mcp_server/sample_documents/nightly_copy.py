@@ -1,4 +1,4 @@
-"""Copies photographs and papers to the external disk every night at half past two.
+"""Backup: copies photographs and papers to the external disk every night, so nothing is ever lost.
 
 The disk sits behind the bookshelf and is only mounted while this runs. Seven daily copies and the
 first of each month are kept; files that did not change since the last run are hard links, so a copy
