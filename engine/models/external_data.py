@@ -4,6 +4,7 @@ An ONNX file names the files that hold its weights; a hostile one may name any f
 """
 
 import importlib
+import os
 from pathlib import Path, PureWindowsPath
 
 from engine.errors import ModelBroken
@@ -38,7 +39,7 @@ def objection(folder: Path, location: str) -> str:
     if ".." in path.parts or "\\" in location:
         return "may lead outside the folder"
     file = folder / location
-    if not file.resolve().is_relative_to(folder.resolve()):
+    if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder)):
         return "is a link that leads outside the folder"
     if not file.is_file():
         return "is missing"

@@ -20,6 +20,9 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers, disable_progress_bars
 
+# Bytes written at a time: what a kill may lose, and how often a slow line shows progress.
+_CHUNK = 1 << 20
+
 _PARENT = os.getppid()
 
 
@@ -62,6 +65,7 @@ def download(repo: str, revision: str, file: str, target: Path) -> None:
 def main(arguments: list[str]) -> None:
     """Reads the four arguments and downloads."""
     constants.HF_HUB_DISABLE_TELEMETRY = True
+    constants.DOWNLOAD_CHUNK_SIZE = _CHUNK
     disable_progress_bars()
     repo, revision, file, target = arguments
     try:

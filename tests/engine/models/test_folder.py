@@ -1,0 +1,357 @@
+"""Model folders, installed ones and users' own, whole, incomplete and hostile."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from tiny_models import CHAT_TEMPLATE, write_decoder
+from tiny_sources import install
+
+from engine.errors import ModelBroken
+from engine.models import folder
+from engine.models.spec import DecoderSpec, EmbedderSpec
+
+CONFIG = {"model_type": "bert", "hidden_size": 4, "max_position_embeddings": 32}
+
+
+def write_json(file: Path, value: object) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(value), encoding="utf-8")
+
+
+def write_onnx(file: Path, location: str = "", *, value: float = 1) -> None:
+    """A graph that adds a weight to its input; the weight lies at `location`, if given."""
+    weight = numpy_helper.from_array(np.full(4, value, np.float32), "w")
+    if location:
+        entry = weight.external_data.add()
+        entry.key, entry.value = "location", location
+        weight.data_location = TensorProto.EXTERNAL
+        weight.ClearField("raw_data")
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in ("x", "y")]
+    node = helper.make_node("Add", ["x", "w"], ["y"])
+    graph = helper.make_graph([node], "g", values[:1], values[1:], [weight])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(helper.make_model(graph).SerializeToString())
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Path:
+    """A user's own embedder, as small as one can be."""
+    own = tmp_path / "own-model"
+    write_onnx(own / "model.onnx")
+    write_json(own / "config.json", CONFIG)
+    write_json(own / "tokenizer.json", {})
+    return own
+
+
+def embedder(place: Path) -> EmbedderSpec:
+    spec = folder.read(place)
+    assert isinstance(spec, EmbedderSpec)
+    return spec
+
+
+def decoder(place: Path) -> DecoderSpec:
+    spec = folder.read(place)
+    assert isinstance(spec, DecoderSpec)
+    return spec
+
+
+# Installed models
+
+
+def test_an_installed_embedder_has_the_facts_it_was_installed_with(models_folder: Path):
+    spec = folder.read_installed(install(models_folder, "all-minilm-l6-v2"))
+    assert isinstance(spec, EmbedderSpec)
+    assert (spec.model_id, spec.license, spec.source) == (
+        "all-minilm-l6-v2",
+        "MIT",
+        "wheel tiny 1.0",
+    )
+    assert (spec.dimensions, spec.max_tokens, spec.pooling) == (4, 16, "mean")
+    assert spec.query_prefix == "q: "
+
+
+def test_an_installed_decoder_has_its_template_and_its_stop_tokens(models_folder: Path):
+    spec = folder.read_installed(install(models_folder, "smollm2-135m-instruct", task="generate"))
+    assert isinstance(spec, DecoderSpec)
+    assert (spec.chat_template, spec.bos_token, spec.eos_token) == ("{{ messages }}", "<s>", "</s>")
+    assert (spec.stop_token_ids, spec.max_tokens) == ((2, 7), 64)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "config.json"])
+def test_an_installed_model_without_one_of_its_files_is_broken(name: str, models_folder: Path):
+    place = install(models_folder, "all-minilm-l6-v2")
+    (place / name).unlink()
+    with pytest.raises(
+        ModelBroken, match=f"{name} .* missing; .* npu-gateway pull all-minilm-l6-v2"
+    ):
+        folder.read_installed(place)
+
+
+def test_an_installed_model_with_a_cut_file_is_broken(models_folder: Path):
+    place = install(models_folder, "all-minilm-l6-v2")
+    (place / "model.onnx").write_bytes(b"cut")
+    with pytest.raises(ModelBroken, match=r"model\.onnx .* has 3 bytes instead of"):
+        folder.read_installed(place)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"format": 99}', '{"format": 1, "task": "sing"}'])
+def test_an_unreadable_record_is_broken(text: str, models_folder: Path):
+    place = install(models_folder, "all-minilm-l6-v2")
+    (place / "npu-gateway.json").write_text(text)
+    with pytest.raises(ModelBroken, match="cannot be read; fetch it again"):
+        folder.read_installed(place)
+
+
+def test_reading_an_installed_model_needs_no_library_for_fetching_or_converting(
+    models_folder: Path,
+):
+    place = install(models_folder, "all-minilm-l6-v2")
+    script = (
+        "import sys; from pathlib import Path; from engine.models import folder, installed; "
+        "folder.read_installed(Path(sys.argv[1])); "
+        "installed.choose('embed', Path(sys.argv[1]).parent, None); "
+        "print([name for name in sys.argv[2:] if name in sys.modules])"
+    )
+    unwanted = ["onnx", "huggingface_hub", "gguf", "safetensors", "filelock", "onnxruntime"]
+    command = [sys.executable, "-c", script, str(place), *unwanted]
+    assert subprocess.check_output(command, text=True).strip() == "[]"
+
+
+def test_vectors_of_another_weight_tokenizer_or_pooling_have_another_fingerprint(encoder: Path):
+    seen = {embedder(encoder).fingerprint}
+    write_json(encoder / "tokenizer.json", {"other": 1})
+    seen.add(embedder(encoder).fingerprint)
+    write_json(encoder / "1_Pooling/config.json", {"pooling_mode_cls_token": True})
+    seen.add(embedder(encoder).fingerprint)
+    write_onnx(encoder / "model.onnx", value=2)
+    seen.add(embedder(encoder).fingerprint)
+    assert len(seen) == 4
+    write_json(encoder / "config_sentence_transformers.json", {"prompts": {"query": "q: "}})
+    assert embedder(encoder).fingerprint in seen
+
+
+# A user's own embedder
+
+
+def test_an_own_embedder_is_read_from_its_configuration(encoder: Path):
+    write_json(encoder / "1_Pooling/config.json", {"pooling_mode_cls_token": True})
+    write_json(encoder / "sentence_bert_config.json", {"max_seq_length": 20})
+    write_json(encoder / "config_sentence_transformers.json", {"prompts": {"query": "query: "}})
+    spec = embedder(encoder)
+    assert (spec.model_id, spec.source, spec.license) == ("own-model", "own folder", "unknown")
+    assert (spec.dimensions, spec.max_tokens, spec.pooling) == (4, 20, "cls")
+    assert spec.query_prefix == "query: "
+
+
+def test_an_own_embedder_that_says_nothing_has_mean_pooling_no_prefix_and_all_its_positions(
+    encoder: Path,
+):
+    spec = embedder(encoder)
+    assert (spec.pooling, spec.query_prefix, spec.max_tokens) == ("mean", "", 32)
+
+
+def test_roberta_like_models_take_two_tokens_less_than_they_have_positions(encoder: Path):
+    write_json(encoder / "config.json", {**CONFIG, "model_type": "roberta"})
+    assert embedder(encoder).max_tokens == 30
+
+
+def test_a_text_never_gets_more_tokens_than_there_are_positions(encoder: Path):
+    write_json(encoder / "sentence_bert_config.json", {"max_seq_length": 512})
+    assert embedder(encoder).max_tokens == 32
+
+
+def test_the_graph_may_lie_in_a_folder_called_onnx(encoder: Path):
+    (encoder / "onnx").mkdir()
+    (encoder / "model.onnx").rename(encoder / "onnx/model.onnx")
+    assert embedder(encoder).onnx_file == encoder / "onnx/model.onnx"
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json", "model.onnx"])
+def test_a_missing_file_is_named(name: str, encoder: Path):
+    (encoder / name).unlink()
+    with pytest.raises(ModelBroken, match=name):
+        folder.read(encoder)
+
+
+def test_what_is_no_folder_is_said_to_be_none(tmp_path: Path):
+    with pytest.raises(ModelBroken, match="is not a folder"):
+        folder.read(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"<!DOCTYPE html>" * 50])
+def test_a_graph_that_is_not_onnx_is_refused(content: bytes, encoder: Path):
+    (encoder / "model.onnx").write_bytes(content)
+    with pytest.raises(ModelBroken, match=r"model\.onnx"):
+        folder.read(encoder)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("config.json", "{"),
+        ("config.json", "[]"),
+        ("config.json", "{}"),
+        ("config.json", '{"hidden_size": "4", "max_position_embeddings": 32}'),
+        ("config.json", '{"hidden_size": 4}'),
+        ("modules.json", '[{"type": "sentence_transformers.models.Dense"}]'),
+        ("modules.json", "{}{"),
+        ("1_Pooling/config.json", '{"pooling_mode_lasttoken": true}'),
+        (
+            "1_Pooling/config.json",
+            '{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true}',
+        ),
+    ],
+)
+def test_what_the_configuration_leaves_open_is_refused_and_not_guessed(
+    name: str, text: str, encoder: Path
+):
+    (encoder / name).parent.mkdir(exist_ok=True)
+    (encoder / name).write_text(text, encoding="utf-8")
+    with pytest.raises(ModelBroken, match="own-model"):
+        folder.read(encoder)
+
+
+# External data
+
+
+def test_weights_beside_the_graph_are_accepted_and_part_of_the_fingerprint(encoder: Path):
+    write_onnx(encoder / "model.onnx", "model.onnx.data")
+    (encoder / "model.onnx.data").write_bytes(np.ones(4, np.float32).tobytes())
+    first = embedder(encoder).fingerprint
+    (encoder / "model.onnx.data").write_bytes(np.zeros(4, np.float32).tobytes())
+    assert embedder(encoder).fingerprint != first
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "/etc/passwd",
+        "../secret",
+        "a/../../secret",
+        "..\\secret",
+        "sub\\secret",
+        "C:secret",
+        "C:\\secret",
+        "c:/secret",
+        "\\\\server\\share\\secret",
+        "//server/share/secret",
+        "model.onnx:stream",
+        "secret\0.data",
+        "",
+        ".",
+        "missing.data",
+    ],
+)
+def test_weights_that_may_lie_elsewhere_are_refused(location: str, encoder: Path):
+    (encoder.parent / "secret").write_bytes(bytes(16))
+    write_onnx(encoder / "model.onnx", location or "x")
+    if not location:
+        model = onnx.load(encoder / "model.onnx", load_external_data=False)
+        model.graph.initializer[0].external_data[0].value = ""
+        (encoder / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelBroken):
+        folder.read(encoder)
+
+
+def test_weights_behind_a_link_out_of_the_folder_are_refused(encoder: Path):
+    (encoder.parent / "secret").write_bytes(bytes(16))
+    try:
+        (encoder / "model.onnx.data").symlink_to(encoder.parent / "secret")
+    except OSError:
+        pytest.skip("needs macOS, Linux or Windows with links allowed")
+    write_onnx(encoder / "model.onnx", "model.onnx.data")
+    with pytest.raises(ModelBroken, match="a link that leads outside the folder"):
+        folder.read(encoder)
+
+
+def test_weights_that_are_a_link_to_themselves_are_refused(encoder: Path):
+    try:
+        (encoder / "model.onnx.data").symlink_to("model.onnx.data")
+    except OSError:
+        pytest.skip("needs macOS, Linux or Windows with links allowed")
+    write_onnx(encoder / "model.onnx", "model.onnx.data")
+    with pytest.raises(ModelBroken, match="own-model"):
+        folder.read(encoder)
+
+
+def test_weights_that_are_a_hard_link_are_refused(encoder: Path):
+    (encoder.parent / "secret").write_bytes(bytes(16))
+    os.link(encoder.parent / "secret", encoder / "model.onnx.data")
+    write_onnx(encoder / "model.onnx", "model.onnx.data")
+    with pytest.raises(ModelBroken, match="a hard link"):
+        folder.read(encoder)
+
+
+def test_a_graph_named_outside_the_folder_is_refused(tmp_path: Path):
+    place = tmp_path / "own-decoder"
+    write_decoder(place)
+    (place / "model.onnx").rename(tmp_path / "model.onnx")
+    write_json(place / "genai_config.json", {"model": {"decoder": {"filename": "../model.onnx"}}})
+    with pytest.raises(ModelBroken, match="may lead outside the folder"):
+        folder.read(place)
+
+
+# A user's own decoder
+
+
+def test_an_own_decoder_is_read_from_its_configuration(tmp_path: Path):
+    written = write_decoder(tmp_path / "own-decoder")
+    assert decoder(tmp_path / "own-decoder") == written
+
+
+def test_a_decoder_of_onnxruntime_genai_is_read_from_its_own_configuration(tmp_path: Path):
+    place = tmp_path / "phi"
+    write_decoder(place)
+    (place / "config.json").unlink()
+    (place / "model.onnx").rename(place / "phi.onnx")
+    model = {"context_length": 99, "eos_token_id": [2, 5], "decoder": {"filename": "phi.onnx"}}
+    write_json(place / "genai_config.json", {"model": model})
+    spec = decoder(place)
+    assert (spec.onnx_file, spec.max_tokens) == (place / "phi.onnx", 99)
+    assert spec.stop_token_ids == (2, 5)
+
+
+def test_an_architecture_made_to_generate_is_a_decoder_whatever_its_type(tmp_path: Path):
+    write_decoder(tmp_path / "d")
+    config = json.loads((tmp_path / "d/config.json").read_text())
+    new = {**config, "model_type": "brand_new", "architectures": ["BrandNewForCausalLM"]}
+    write_json(tmp_path / "d/config.json", new)
+    assert decoder(tmp_path / "d").max_tokens == 512
+
+
+def test_generation_config_decides_what_stops_a_decoder(tmp_path: Path):
+    write_decoder(tmp_path / "d")
+    write_json(tmp_path / "d/generation_config.json", {"eos_token_id": [7, 8]})
+    assert decoder(tmp_path / "d").stop_token_ids == (7, 8)
+
+
+def test_a_chat_template_may_have_its_own_file_or_several_names(tmp_path: Path):
+    write_decoder(tmp_path / "d")
+    named = [{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}]
+    write_json(
+        tmp_path / "d/tokenizer_config.json",
+        {"chat_template": named, "bos_token": {"content": "<s>"}, "eos_token": None},
+    )
+    spec = decoder(tmp_path / "d")
+    assert (spec.chat_template, spec.bos_token, spec.eos_token) == ("D", "<s>", "")
+    (tmp_path / "d/chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
+    assert decoder(tmp_path / "d").chat_template == CHAT_TEMPLATE
+
+
+def test_a_decoder_that_cannot_chat_or_could_never_stop_is_refused(tmp_path: Path):
+    write_decoder(tmp_path / "d")
+    config = json.loads((tmp_path / "d/config.json").read_text())
+    write_json(tmp_path / "d/config.json", {**config, "eos_token_id": None})
+    with pytest.raises(ModelBroken, match="eos_token_id"):
+        folder.read(tmp_path / "d")
+    write_json(tmp_path / "d/config.json", config)
+    write_json(tmp_path / "d/tokenizer_config.json", {})
+    with pytest.raises(ModelBroken, match="instruction-tuned"):
+        folder.read(tmp_path / "d")

@@ -1,0 +1,113 @@
+"""Files fetched with the real hub library from a hub on this machine."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_sources import FILES, REVISION, Site, finish, known_model
+
+from engine.errors import FetchFailed
+from engine.models import hub
+from engine.models.catalog import HubSource
+
+TINY = HubSource(repo="owner/tiny", revision=REVISION)
+AddToHub = Callable[[dict[str, bytes]], None]
+HALF = len(FILES["model.onnx"]) // 2
+
+
+def test_every_file_is_fetched_at_the_pinned_revision(
+    add_to_hub: AddToHub, site: Site, tmp_path: Path
+):
+    add_to_hub(FILES)
+    folder = finish(hub.fetch(known_model(TINY), TINY, tmp_path))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
+    assert all(REVISION in path for _, path, _ in site.requests)
+
+
+def test_files_may_lie_in_a_folder_of_the_repository(add_to_hub: AddToHub, tmp_path: Path):
+    source = HubSource(repo="owner/tiny", revision=REVISION, root="cpu/int4/")
+    add_to_hub({f"cpu/int4/{path}": content for path, content in FILES.items()})
+    folder = finish(hub.fetch(known_model(source), source, tmp_path))
+    assert (folder / "model.onnx").read_bytes() == FILES["model.onnx"]
+
+
+def test_the_hub_learns_who_asks_and_nothing_more(add_to_hub: AddToHub, site: Site, tmp_path: Path):
+    add_to_hub(FILES)
+    finish(hub.fetch(known_model(TINY), TINY, tmp_path))
+    agents = {headers["user-agent"] for _, _, headers in site.requests}
+    assert len(agents) == 1
+    names = [part.split("/")[0].strip() for part in agents.pop().split(";")]
+    assert names == ["npu-gateway", "hf_hub", "python"]
+
+
+def test_a_download_goes_on_where_the_last_try_stopped(
+    add_to_hub: AddToHub, site: Site, tmp_path: Path
+):
+    add_to_hub(FILES)
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub/model.onnx").write_bytes(FILES["model.onnx"][:HALF])
+    folder = finish(hub.fetch(known_model(TINY), TINY, tmp_path))
+    assert (folder / "model.onnx").read_bytes() == FILES["model.onnx"]
+    (download,) = site.downloads("model.onnx")
+    assert download["range"] == f"bytes={HALF}-"
+
+
+def test_closing_kills_the_download_and_keeps_what_has_come(
+    add_to_hub: AddToHub, site: Site, tmp_path: Path
+):
+    files = {**FILES, "model.onnx": random.Random(0).randbytes(5 << 20)}
+    add_to_hub(files)
+    site.stalls = True
+    steps = hub.fetch(known_model(TINY, files=files), TINY, tmp_path)
+    while next(steps).done_bytes < 2 << 20:
+        pass
+    steps.close()
+    assert site.visitor_gone.wait(10)
+    site.stalls = False
+    finish(hub.fetch(known_model(TINY, files=files), TINY, tmp_path))
+    assert site.downloads("model.onnx")[1]["range"] == f"bytes={2 << 20}-"
+
+
+def test_what_is_already_there_is_not_asked_for_again(
+    add_to_hub: AddToHub, site: Site, tmp_path: Path
+):
+    add_to_hub(FILES)
+    finish(hub.fetch(known_model(TINY), TINY, tmp_path))
+    asked = len(site.requests)
+    assert list(hub.fetch(known_model(TINY), TINY, tmp_path)) == []
+    assert len(site.requests) == asked
+
+
+@pytest.mark.parametrize("beginning", [b"", b"x" * HALF, b"x" * len(FILES["model.onnx"])])
+def test_a_wrong_file_is_removed_and_both_hashes_are_named(
+    beginning: bytes, add_to_hub: AddToHub, tmp_path: Path
+):
+    add_to_hub({**FILES, "model.onnx": b"y" * len(FILES["model.onnx"])})
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub/model.onnx").write_bytes(beginning)
+    known = known_model(TINY)
+    with pytest.raises(FetchFailed, match=r"model\.onnx came with SHA-256 [0-9a-f]{64}") as caught:
+        finish(hub.fetch(known, TINY, tmp_path))
+    assert f"instead of {known.files[0].sha256}" in str(caught.value)
+    assert not (tmp_path / "hub/model.onnx").exists()
+
+
+def test_a_file_the_hub_does_not_have_is_named(add_to_hub: AddToHub, tmp_path: Path):
+    add_to_hub({"config.json": FILES["config.json"]})
+    with pytest.raises(FetchFailed, match=r"^tokenizer\.json: .*404"):
+        finish(hub.fetch(known_model(TINY), TINY, tmp_path))
+
+
+def test_a_hub_out_of_reach_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(FetchFailed, match=r"^(config|tokenizer)\.json: .*[Cc]onnect"):
+        finish(hub.fetch(known_model(TINY), TINY, tmp_path))
+
+
+def test_progress_names_the_file_and_its_size(add_to_hub: AddToHub, tmp_path: Path):
+    add_to_hub(FILES)
+    steps = list(hub.fetch(known_model(TINY), TINY, tmp_path))
+    last = [step for step in steps if step.file == "model.onnx"][-1]
+    assert (last.stage, last.done_bytes) == ("verify", len(FILES["model.onnx"]))
+    assert {step.total_bytes for step in steps if step.file == "model.onnx"} == {last.done_bytes}
