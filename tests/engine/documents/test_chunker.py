@@ -1,0 +1,181 @@
+"""How a document is cut: nothing lost, nothing too long, nothing divided without need."""
+
+from itertools import pairwise
+from random import Random
+
+import pytest
+from sample_corpus import count_tokens
+
+from engine.documents.chunker import cut
+from engine.documents.readers.markdown import read_markdown
+from engine.documents.readers.plain import read_source, read_text
+
+
+def _cut(text: str, max_tokens: int = 50, reader=read_markdown, count=count_tokens):
+    content = text.encode()
+    reading = reader(content)
+    chunks = cut(reading, count, max_tokens)
+    _check(content, reading, chunks)
+    assert [chunk.token_count for chunk in chunks] == count([c.embedded_text for c in chunks])
+    return chunks
+
+
+def _check(content: bytes, reading, chunks) -> None:
+    """Chunks tile the document, in bytes and in lines, and each has words."""
+    if not chunks:
+        return
+    assert "".join(chunk.text for chunk in chunks) == reading.text
+    assert [chunk.ordinal for chunk in chunks] == list(range(len(chunks)))
+    assert chunks[0].byte_start == reading.byte_start
+    assert chunks[-1].byte_end == len(content)
+    for before, after in pairwise(chunks):
+        assert before.byte_end == after.byte_start
+    byte_lines = content[reading.byte_start :].split(b"\n")
+    for chunk in chunks:
+        assert chunk.text.strip()
+        cited = content[chunk.byte_start : chunk.byte_end]
+        assert cited.decode(reading.encoding) == chunk.text
+        before = content[reading.byte_start : chunk.byte_start].count(b"\n")
+        assert chunk.line_start == before + 1
+        assert chunk.line_end == before + cited.count(b"\n") + (not cited.endswith(b"\n"))
+        assert chunk.line_end <= len(byte_lines)
+
+
+def test_a_short_document_is_one_chunk():
+    (chunk,) = _cut("# Title\n\nSome words.\n\n\n")
+    assert (chunk.line_start, chunk.line_end, chunk.heading_path) == (1, 5, ())
+
+
+def test_a_section_below_a_heading_is_a_chunk_that_knows_the_headings_above():
+    chunks = _cut("# A\n\nintro\n\n## B\n\ntext\n\n### C\n\nmore\n\n## D\n\nend\n")
+    assert [(chunk.text.split()[1], chunk.heading_path) for chunk in chunks] == [
+        ("A", ()),
+        ("B", ("A",)),
+        ("C", ("A", "B")),
+        ("D", ("A",)),
+    ]
+
+
+def test_headings_with_nothing_between_them_stay_with_the_text_below():
+    (first, second) = _cut("# A\n\n## B\n\ntext\n\n## C\n\nmore\n")
+    assert first.text == "# A\n\n## B\n\ntext\n\n"
+    assert second.heading_path == ("A",)
+
+
+def test_what_follows_in_a_long_section_has_its_heading_above():
+    chunks = _cut("# A\n\n" + "one two three four five six seven eight nine ten\n\n" * 12)
+    assert [chunk.heading_path for chunk in chunks] == [(), *[("A",)] * (len(chunks) - 1)]
+    assert all(35 <= chunk.token_count <= 50 for chunk in chunks[:-1])
+
+
+@pytest.mark.parametrize(
+    "whole",
+    ["```\n" + "a b c\n\n" * 12 + "```\n", "| a | b |\n|---|---|\n" + "| 1 | 2 |\n" * 5],
+    ids=["fence", "table"],
+)
+def test_a_fence_or_table_is_whole_where_it_fits(whole):
+    text = "words " * 30
+    chunks = _cut(f"{text}\n\n{whole}\n{text}\n", 50)
+    assert any(whole in chunk.text for chunk in chunks)
+
+
+def test_a_fence_too_long_for_a_chunk_is_cut_between_lines():
+    chunks = _cut("```\n" + "one two three four\n" * 60 + "```\n", 50)
+    assert len(chunks) > 4
+    assert all(chunk.text.endswith("\n") for chunk in chunks)
+
+
+def test_code_is_cut_where_functions_begin():
+    function = "def f():\n    a = b\n\n    c = d\n    return a\n\n\n"
+    chunks = _cut(function * 10, 50, read_source)
+    assert len(chunks) > 2
+    assert all(chunk.text.startswith("def f") for chunk in chunks)
+
+
+def test_a_long_line_is_cut_behind_sentences():
+    sentence = "The river bends around the old stone bridge there. "
+    chunks = _cut(sentence * 60, 50, read_text)
+    assert len(chunks) > 5
+    assert all(chunk.text.endswith("there. ") for chunk in chunks)
+    assert {(chunk.line_start, chunk.line_end) for chunk in chunks} == {(1, 1)}
+
+
+def test_a_line_without_spaces_is_cut_and_no_character_split():
+    family = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"
+    chunks = _cut(family * 500, 50, read_text)
+    assert len(chunks) > 5
+    assert all(chunk.text == family * (len(chunk.text) // len(family)) for chunk in chunks)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["word and more. " * 70_000, "QUJD" * 262_144, "日本語の文章。" * 50_000, "e\u0301" * 340_000],
+    ids=["prose", "one word", "Japanese", "marks"],
+)
+def test_a_line_of_a_megabyte_is_cut(line):
+    chunks = _cut(line, 250, read_text)
+    assert len(chunks) > 100
+    assert max(chunk.token_count for chunk in chunks) <= 250
+    assert max(len(chunk.text) for chunk in chunks) < 5000
+
+
+@pytest.mark.parametrize("text", ["", "\n", " \t\r\n\n  ", "\u3000\n" * 500, "\x0c\n"])
+def test_a_document_without_words_has_no_chunks(text):
+    for reader in (read_text, read_source, read_markdown):
+        assert _cut(text, reader=reader) == []
+
+
+def test_no_chunk_is_blank_however_much_space_there_is():
+    chunks = _cut("\n" * 500 + "one\n" + " " * 9000 + "\n" * 500 + "# two\n" + "\n" * 500)
+    assert [chunk.text.strip() for chunk in chunks] == ["one", "# two"]
+
+
+def test_long_headings_leave_room_for_the_text():
+    deep = "".join(f"{'#' * level} {'heading ' * 30}\n\n" for level in range(1, 7))
+    chunks = _cut(deep + "some words of text. " * 40, 50)
+    assert max(chunk.token_count for chunk in chunks) <= 50
+    assert chunks[-1].text.endswith("some words of text. ")
+
+
+def _four_characters(texts):
+    """A tokenizer that counts spaces too, and whose counts do not add up."""
+    return [-(-len(text) // 4) for text in texts]
+
+
+def _greedy(texts):
+    """One that finds more in a text than in its parts."""
+    return [len(text) ** 2 // 400 + 1 for text in texts]
+
+
+@pytest.mark.parametrize("count", [count_tokens, _four_characters, _greedy])
+@pytest.mark.parametrize("max_tokens", [7, 30, 126])
+def test_any_document_fits_any_embedder(count, max_tokens):
+    random = Random(max_tokens)
+    scraps = [
+        "# a\n",
+        "## b b\n",
+        "word ",
+        "two words. ",
+        "\n",
+        "\n\n",
+        "\r\n",
+        "```\n",
+        "日本語。",
+        "  x",
+    ]
+    scraps += [
+        "e\u0301" * 9,
+        "| a |\n",
+        "    code()\n",
+        "-\n",
+        "x" * 70,
+        "\U0001f1ef\U0001f1f5",
+        "\t",
+    ]
+    for _ in range(60):
+        text = "".join(random.choices(scraps, k=random.randint(1, 150)))
+        for reader in (read_markdown, read_text, read_source):
+            chunks = _cut(text, max_tokens, reader, count)
+            assert all(
+                chunk.token_count <= max_tokens or len(chunk.text.strip()) < 10 for chunk in chunks
+            )

@@ -1,0 +1,198 @@
+"""Which files of a folder are found, which are skipped and why."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.documents.finder import FoundFile, Skipped, find
+from engine.errors import InvalidInput
+
+needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX files")
+
+
+def _write(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("text\n")
+
+
+def _names(folder: Path) -> list[str]:
+    return [
+        Path(found.path).relative_to(folder.resolve()).as_posix()
+        for found in find(folder)
+        if isinstance(found, FoundFile)
+    ]
+
+
+def _reasons(folder: Path) -> dict[str, str]:
+    skipped = [entry for entry in find(folder) if isinstance(entry, Skipped)]
+    return {os.path.basename(entry.path): entry.reason for entry in skipped}
+
+
+def test_documents_and_source_files_are_found_in_order(folder):
+    _write(folder, "b.md", "a.txt", "sub/c.py", "sub/deep/d.rst", "Makefile", "e.yaml", "f.JSON")
+    assert _names(folder) == [
+        "Makefile",
+        "a.txt",
+        "b.md",
+        "e.yaml",
+        "f.JSON",
+        "sub/c.py",
+        "sub/deep/d.rst",
+    ]
+
+
+def test_what_is_found_has_size_and_time(folder):
+    _write(folder, "a.md")
+    (found,) = find(folder)
+    info = (folder / "a.md").stat()
+    assert found == FoundFile(str((folder / "a.md").resolve()), info.st_size, info.st_mtime_ns)
+
+
+def test_hidden_generated_and_installed_files_are_passed_over(folder):
+    _write(folder, ".env", ".git/a.md", "node_modules/a.md", "x/__pycache__/a.py", ".venv/a.py")
+    _write(folder, "env/pyvenv.cfg", "env/lib/a.py", "picture.png", "a.md")
+    assert _names(folder) == ["a.md"]
+    assert _reasons(folder) == {}
+
+
+def test_documents_that_cannot_be_read_yet_are_named(folder):
+    _write(folder, "paper.pdf", "letter.docx")
+    assert _reasons(folder) == {
+        "paper.pdf": "PDF files are not read yet",
+        "letter.docx": "Word files are not read yet",
+    }
+
+
+def test_ignore_files_hold_as_in_git(folder):
+    _write(folder, "a.md", "drafts/a.md", "drafts/keep.md", "build/a.md", "sub/build/a.md")
+    _write(folder, "sub/a.log", "sub/keep.log", "sub/inner/a.log", "sub/inner/only.txt", "x/y/z.md")
+    (folder / ".gitignore").write_text(
+        "/build/\ndrafts/*\n!drafts/keep.md\n*.log\nx/**/z.md\n\n#a\n"
+    )
+    (folder / "sub" / ".gitignore").write_text("!keep.log\ninner/*.txt\n")
+    (folder / "sub" / "inner" / ".gitignore").write_text("!a.log\n")
+    assert _names(folder) == [
+        "a.md",
+        "drafts/keep.md",
+        "sub/keep.log",
+        "sub/build/a.md",
+        "sub/inner/a.log",
+    ]
+
+
+def test_nothing_inside_an_ignored_folder_comes_back(folder):
+    _write(folder, "out/a.md", "a.md")
+    (folder / ".gitignore").write_text("out/\n!out/a.md\n")
+    assert _names(folder) == ["a.md"]
+
+
+def test_an_ignore_file_with_invalid_lines_still_holds(folder):
+    _write(folder, "a.md", "b.md")
+    (folder / ".gitignore").write_bytes(b"!\n[z-a]\n\\\nb.md\n\xff\xfe\n")
+    assert _names(folder) == ["a.md"]
+
+
+def test_a_file_named_itself_is_found_whatever_its_kind(folder):
+    _write(folder, ".hidden", "note.unknown")
+    (folder / ".gitignore").write_text("*\n")
+    for name in (".hidden", "note.unknown"):
+        (found,) = find(folder / name)
+        assert found.path == str((folder / name).resolve())
+
+
+def test_a_large_file_is_skipped_with_its_size(folder):
+    (folder / "large.txt").write_bytes(b"x" * 3_000_000)
+    (folder / "fits.txt").write_bytes(b"x" * 2 * 1024 * 1024)
+    assert _names(folder) == ["fits.txt"]
+    assert _reasons(folder) == {"large.txt": "it is larger than 2 MB (3.0 MB)"}
+
+
+@pytest.mark.parametrize("name", ["missing", "missing/deeper", "a\0b", "\ud800"])
+def test_a_missing_root_is_refused(folder, name):
+    with pytest.raises(InvalidInput, match="nothing in the index changed"):
+        list(find(folder / name))
+
+
+@needs_posix
+def test_links_are_not_followed_and_never_lead_out(folder, tmp_path):
+    _write(tmp_path, "outside/secret.md")
+    _write(folder, "sub/a.md")
+    (folder / "inside").symlink_to(folder / "sub")
+    (folder / "inside.md").symlink_to(folder / "sub" / "a.md")
+    (folder / "loop").symlink_to(folder)
+    (folder / "self").symlink_to("self")
+    (folder / "gone.md").symlink_to(folder / "nothing")
+    (folder / "out").symlink_to(tmp_path / "outside")
+    (folder / "out.md").symlink_to(tmp_path / "outside" / "secret.md")
+    assert _names(folder) == ["sub/a.md"]
+    assert _reasons(folder) == {
+        "self": "it is a link that leads nowhere",
+        "gone.md": "it is a link that leads nowhere",
+        "out": "it is a link that leads out of the folder",
+        "out.md": "it is a link that leads out of the folder",
+    }
+
+
+@needs_posix
+def test_a_root_that_is_a_link_is_resolved_first(folder, tmp_path):
+    _write(folder, "a.md")
+    (tmp_path / "link").symlink_to(folder)
+    (found,) = find(tmp_path / "link")
+    assert found.path == str((folder / "a.md").resolve())
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(InvalidInput):
+        list(find(tmp_path / "loop"))
+
+
+@needs_posix
+def test_what_is_no_regular_file_is_skipped_without_waiting(folder):
+    os.mkfifo(folder / "pipe.md")
+    os.mkfifo(folder / ".gitignore")
+    with socket.socket(socket.AF_UNIX) as listener:
+        address = os.path.relpath(folder / "socket.md")
+        listener.bind(address)
+        assert _names(folder) == []
+        assert _reasons(folder) == dict.fromkeys(("pipe.md", "socket.md"), "it is no regular file")
+
+
+@needs_posix
+def test_a_folder_that_may_not_be_read_is_skipped_as_unseen(folder):
+    _write(folder, "locked/a.md", "b.md")
+    (folder / "locked").chmod(0)
+    try:
+        if os.access(folder / "locked", os.R_OK):
+            pytest.skip("needs a user other than root")
+        assert _names(folder) == ["b.md"]
+        (skipped,) = (entry for entry in find(folder) if isinstance(entry, Skipped))
+        assert skipped.unseen
+        assert "Permission denied" in skipped.reason
+    finally:
+        (folder / "locked").chmod(0o700)
+
+
+@needs_posix
+def test_odd_names_are_found_or_skipped_never_fatal(folder):
+    odd = [
+        "a\nb.md",
+        "con.md",
+        "tab\t.md",
+        'quo"te.md',
+        "a:b.md",
+        " .md",
+        "*.md",
+        "日本語 \U0001f600.md",
+    ]
+    _write(folder, *odd, "-rf.md", "trailing .md")
+    (Path(os.fsdecode(os.fsencode(folder) + b"/\xff\xfe.md"))).write_text("x")
+    assert sorted(_names(folder)) == sorted([*odd, "-rf.md", "trailing .md"])
+    assert list(_reasons(folder).values()) == ["its name is no valid Unicode"]
+    assert all(name.isprintable() or "\ufffd" in name for name in _reasons(folder))
+
+
+def test_a_deep_folder_is_walked_to_its_end(folder):
+    _write(folder, "/".join(["d"] * 60) + "/a.md")
+    assert len(_names(folder)) == 1

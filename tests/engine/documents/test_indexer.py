@@ -1,0 +1,340 @@
+"""Indexing a folder: once, again, after changes, with bad files, and stopped in between."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sample_corpus import MAX_TOKENS, SPACE, count_tokens, embed, indexer, write_corpus
+
+from engine.documents.indexer import Indexer
+from engine.errors import InvalidInput, WrongEmbedder
+from engine.store.interface import EmbeddingSpace
+
+
+def _content(store):
+    """Everything stored, by path."""
+    return {
+        document.path: (document, store.chunks(document.document_id))
+        for document in store.documents(limit=10_000)
+    }
+
+
+def _search(store, question):
+    return store.search(embed([question])[0], 5)
+
+
+def test_two_hundred_documents_are_indexed_and_cited_byte_for_byte(index, store, folder):
+    write_corpus(folder)
+    report = index()
+    assert (report.indexed, report.unchanged, report.removed, report.skipped) == (200, 0, 0, ())
+    stored = _content(store)
+    assert len(stored) == 200
+    assert {document.encoding for document, _ in stored.values()} == {"utf-8", "utf-16-le"}
+    for path, (document, chunks) in stored.items():
+        content = Path(path).read_bytes()
+        bom = len(content) - len(b"".join(_cited(content, chunk) for chunk in chunks))
+        assert bom in (0, 2, 3)
+        assert document.size == len(content)
+        lines = content[bom:].decode(document.encoding).split("\n")
+        for chunk in chunks:
+            assert _cited(content, chunk).decode(document.encoding) == chunk.text
+            cited = "\n".join(lines[chunk.line_start - 1 : chunk.line_end])
+            assert chunk.text.removesuffix("\n") in cited
+            assert chunk.token_count <= MAX_TOKENS
+
+
+def _cited(content: bytes, chunk) -> bytes:
+    return content[chunk.byte_start : chunk.byte_end]
+
+
+def test_a_second_run_reads_and_embeds_nothing(index, store, folder):
+    write_corpus(folder)
+    index()
+    before = _content(store)
+
+    def refuse(texts):
+        raise AssertionError(f"{len(texts)} texts were embedded again")
+
+    (step,) = Indexer(store, refuse, refuse, MAX_TOKENS).run(folder)
+    assert (step.report.indexed, step.report.unchanged) == (0, 200)
+    assert (step.report.embedded_texts, step.report.removed) == (0, 0)
+    assert (step.done, step.total) == (200, 200)
+    assert _content(store) == before
+
+
+def test_touching_a_file_embeds_nothing(index, store, folder):
+    (folder / "a.md").write_text("# A\n\ntext\n")
+    index()
+    os.utime(folder / "a.md", (1, 1))
+    report = index()
+    assert (report.indexed, report.unchanged, report.embedded_texts) == (0, 1, 0)
+    assert store.documents()[0].mtime_ns == 1_000_000_000
+    os.utime(folder / "a.md", (2, 2))
+    (folder / "a.md").write_text("# A\n\nTEXT\n")
+    assert index().indexed == 1
+
+
+def test_edits_deletions_and_new_files_are_reflected(index, store, folder):
+    write_corpus(folder)
+    index()
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files[0].write_text("# Edited\n\nA walrus sings in the courtyard.\n")
+    for path in files[1:4]:
+        path.unlink()
+    (folder / "new.md").write_text("# New\n\nThe submarine is painted yellow.\n")
+    report = index()
+    assert (report.indexed, report.unchanged, report.removed) == (2, 196, 3)
+    assert report.embedded_texts == 2
+    assert _search(store, "A walrus sings in the courtyard.")[0].document.path == str(files[0])
+    assert _search(store, "New: the submarine is painted yellow.")[0].document.title == "New"
+    gone = {str(path) for path in files[1:4]}
+    assert not gone & {document.path for document in store.documents(limit=1000)}
+    hits = store.search(embed(["river stone"])[0], 10_000)
+    assert not gone & {hit.document.path for hit in hits}
+
+
+def test_a_run_over_changes_ends_where_a_fresh_run_does(index, store, folder, tmp_path):
+    write_corpus(folder, seed=1)
+    index()
+    write_corpus(folder, seed=2)
+    shutil.rmtree(folder / "part3")
+    index()
+    changed = _content(store)
+    store.clear()
+    index()
+    assert _content(store) == changed
+
+
+def test_a_folder_renamed_moves_its_documents(index, store, folder):
+    write_corpus(folder)
+    index()
+    (folder / "part1").rename(folder / "moved")
+    report = index()
+    assert report.indexed == report.removed > 0
+    assert store.statistics().documents == 200
+
+
+def test_only_what_lies_under_the_root_is_removed(index, store, folder):
+    for name in ("a/x.md", "ab/x.md", "b/x.md"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_text("words\n")
+    index()
+    (folder / "a" / "x.md").unlink()
+    (folder / "ab" / "x.md").unlink()
+    assert index(folder / "a").removed == 1
+    assert len(store.documents()) == 2
+
+
+def test_one_file_may_be_the_root(index, store, folder):
+    (folder / "a.md").write_text("one\n")
+    (folder / "b.weird").write_text("two\n")
+    assert index(folder / "b.weird").indexed == 1
+    assert index(folder / "b.weird").unchanged == 1
+    assert [document.title for document in store.documents()] == ["b.weird"]
+
+
+def test_a_missing_root_removes_nothing(index, store, folder):
+    write_corpus(folder)
+    index()
+    folder.rename(folder.with_name("unplugged"))
+    with pytest.raises(InvalidInput, match="nothing in the index changed"):
+        index()
+    assert store.statistics().documents == 200
+
+
+def test_documents_without_words_are_recorded_without_chunks(index, store, folder):
+    (folder / "blank.md").write_bytes(b" \n\r\n\t\n")
+    (folder / "empty.txt").write_bytes(b"")
+    report = index()
+    assert (report.indexed, report.chunks_added) == (2, 0)
+    assert [document.chunk_count for document in store.documents()] == [0, 0]
+    assert [document.line_count for document in store.documents()] == [3, 0]
+    assert index().unchanged == 2
+
+
+def test_the_title_is_the_first_heading_or_the_files_name(index, store, folder):
+    (folder / "a.md").write_text("intro\n\n## Real title ##\n")
+    (folder / "b.txt").write_text("# no heading in plain text\n")
+    index()
+    assert [document.title for document in store.documents()] == ["Real title", "b.txt"]
+
+
+def test_binary_and_broken_files_are_skipped_and_the_others_indexed(index, store, folder):
+    (folder / "a.md").write_text("words\n")
+    (folder / "b.txt").write_bytes(b"PK\x03\x04\0\0\0")
+    (folder / "c.txt").write_bytes(bytes(range(1, 32)) * 9)
+    (folder / "d.txt").write_bytes(b"\xff\xfe\x00")
+    (folder / "e.txt").write_bytes(b"x" * 3_000_000)
+    report = index()
+    assert report.indexed == 1
+    reasons = {Path(skipped.path).name: skipped.reason for skipped in report.skipped}
+    assert sorted(reasons) == ["b.txt", "c.txt", "d.txt", "e.txt"]
+    assert all(reason.startswith("it is ") for reason in reasons.values())
+    assert len(store.documents()) == 1
+
+
+def test_a_document_that_became_binary_is_no_longer_found(index, store, folder):
+    (folder / "a.md").write_text("words\n")
+    index()
+    (folder / "a.md").write_bytes(b"\0\1\2")
+    report = index()
+    assert (report.removed, len(report.skipped)) == (1, 1)
+    assert store.documents() == []
+
+
+def test_a_guessed_encoding_is_said(index, store, folder):
+    (folder / "alt.txt").write_bytes("Käse für 5 €\r\nund Brot".encode("cp1252"))
+    report = index()
+    assert [Path(path).name for path in report.guessed_encodings] == ["alt.txt"]
+    (document,) = store.documents()
+    assert document.encoding_is_guessed
+    assert store.chunks(document.document_id)[0].text == "Käse für 5 €\r\nund Brot"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX permissions")
+def test_what_may_not_be_read_now_stays_in_the_index(index, store, folder):
+    (folder / "locked").mkdir()
+    for name in ("locked/a.md", "b.md"):
+        (folder / name).write_text("words\n")
+    index()
+    os.utime(folder / "b.md", (1, 1))
+    (folder / "locked").chmod(0)
+    (folder / "b.md").chmod(0)
+    try:
+        if os.access(folder / "b.md", os.R_OK):
+            pytest.skip("needs a user other than root")
+        report = index()
+        assert (report.removed, len(report.skipped)) == (0, 2)
+        assert store.statistics().documents == 2
+    finally:
+        (folder / "locked").chmod(0o700)
+
+
+def test_a_file_that_vanishes_during_a_run_is_skipped(store, folder):
+    for name in "abc":
+        (folder / f"{name}.md").write_text("words\n")
+    steps = indexer(store).run(folder)
+    next(steps)
+    (folder / "b.md").unlink()
+    (*_, last) = steps
+    assert last.report.indexed == 2
+    assert [Path(skipped.path).name for skipped in last.report.skipped] == ["b.md"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX links")
+def test_a_file_swapped_for_a_link_during_a_run_is_not_followed(store, folder, tmp_path):
+    (tmp_path / "secret.txt").write_text("secret\n")
+    (folder / "a.md").write_text("words\n")
+    steps = indexer(store).run(folder)
+    next(steps)
+    (folder / "a.md").unlink()
+    (folder / "a.md").symlink_to(tmp_path / "secret.txt")
+    (*_, last) = steps
+    assert (last.report.indexed, len(last.report.skipped)) == (0, 1)
+    assert store.documents() == []
+
+
+def test_a_file_edited_during_a_run_is_indexed_as_it_was_read(store, index, folder):
+    (folder / "a.md").write_text("first\n")
+    (folder / "b.md").write_text("before\n")
+    steps = indexer(store).run(folder)
+    next(steps)
+    (folder / "b.md").write_text("after the edit\n")
+    list(steps)
+    document = store.find_path(str(folder / "b.md"))
+    assert store.chunks(document.document_id)[0].text == "after the edit\n"
+    assert index().unchanged == 2
+
+
+def test_progress_rises_strictly_to_the_total(store, folder):
+    write_corpus(folder)
+    (folder / "large.md").write_text("# Large\n\n" + "A sentence about the river.\n\n" * 2000)
+    (folder / "binary.txt").write_bytes(b"\0")
+    steps = list(indexer(store).run(folder))
+    done = [step.done for step in steps]
+    assert done == sorted(set(done))
+    assert {step.total for step in steps} == {202}
+    assert done[-1] == 202
+    assert len(steps) > 203
+    assert steps[-1].report.indexed == 201
+
+
+def test_an_empty_folder_is_one_step(store, folder):
+    (step,) = indexer(store).run(folder)
+    assert (step.done, step.total) == (0, 0)
+
+
+def test_closing_a_run_leaves_whole_documents_and_the_next_run_the_rest(store, folder, index):
+    write_corpus(folder)
+    (folder / "large.md").write_text("# Large\n\n" + "A sentence about the river.\n\n" * 2000)
+    for stop in (1, 2, 30, 31):
+        steps = indexer(store).run(folder)
+        for _ in range(stop):
+            next(steps)
+        steps.close()
+        for document, chunks in _content(store).values():
+            assert len(chunks) == document.chunk_count
+    kept = store.statistics().documents
+    report = index()
+    assert 0 < kept == report.unchanged
+    assert report.indexed == 201 - kept
+    resumed = _content(store)
+    store.clear()
+    index()
+    assert _content(store) == resumed
+
+
+def test_an_embedder_that_fails_leaves_the_index_sound(store, folder, index):
+    write_corpus(folder)
+    calls = []
+
+    def failing(texts):
+        calls.append(texts)
+        if len(calls) == 50:
+            raise RuntimeError("the model died")
+        return embed(texts)
+
+    with pytest.raises(RuntimeError):
+        list(Indexer(store, failing, count_tokens, MAX_TOKENS).run(folder))
+    kept = store.statistics().documents
+    assert index().unchanged == kept > 0
+
+
+def test_another_models_index_is_refused_before_anything_is_read(store, folder, index):
+    (folder / "a.md").write_text("words\n")
+    index()
+    (folder / "a.md").unlink()
+    store.use(EmbeddingSpace("other", "fingerprint-2", SPACE.dimensions))
+    with pytest.raises(WrongEmbedder):
+        next(indexer(store).run(folder))
+    assert len(store.documents()) == 1
+
+
+def test_any_bytes_are_indexed_or_skipped(store, folder, index):
+    random = np.random.default_rng(3)
+    pieces = [
+        b"# h\n",
+        b"```\n",
+        b"\r\n",
+        b"\xef\xbb\xbf",
+        b"\xff\xfe",
+        b"\xe6\x97\xa5",
+        b"\xf0\x9f",
+    ]
+    for number in range(250):
+        parts = [
+            pieces[random.integers(len(pieces))] if random.random() < 0.6 else random.bytes(3)
+            for _ in range(random.integers(12))
+        ]
+        suffix = (".md", ".txt", ".py")[number % 3]
+        (folder / f"{number}{suffix}").write_bytes(b"".join(parts))
+    report = index()
+    assert report.indexed + len(report.skipped) == 250
+    assert report.indexed > 50
+    for path, (document, chunks) in _content(store).items():
+        content = Path(path).read_bytes()
+        for chunk in chunks:
+            assert _cited(content, chunk).decode(document.encoding) == chunk.text

@@ -1,0 +1,78 @@
+"""What is a heading in Markdown, and what stays whole."""
+
+import pytest
+
+from engine.documents.readers.markdown import read_markdown
+
+
+def _headings(text: str) -> list[tuple[int, str]]:
+    blocks = read_markdown(text.encode()).blocks
+    return [(block.heading.level, block.heading.text) for block in blocks if block.heading]
+
+
+def _blocks(text: str) -> list[str]:
+    reading = read_markdown(text.encode())
+    return ["".join(reading.lines[block.start : block.end]) for block in reading.blocks]
+
+
+@pytest.mark.parametrize(
+    ("text", "headings"),
+    [
+        ("# One\n\n### Three\n", [(1, "One"), (3, "Three")]),
+        ("  ## Two ##  \n", [(2, "Two")]),
+        ("# C# \n## F#\n", [(1, "C#"), (2, "F#")]),
+        ("#\n", [(1, "")]),
+        ("####### seven\n#hashtag\n    # code\n", []),
+        ("Title\n=====\ntext\n\nSub\n---\n", [(1, "Title"), (2, "Sub")]),
+        ("Two\nlines\n===\n", [(1, "Two lines")]),
+        ("- item\n---\n", []),
+        ("> quote\n---\n", []),
+        ("text\n\n---\n\ntext\n", []),
+        ("| a |\n|---|\n", []),
+        ("# One\r\ntext\r\n\r\nTwo\r\n---\r\n", [(1, "One"), (2, "Two")]),
+        ("text\n# One\ntext", [(1, "One")]),
+        ("---\ntitle: x\n---\n# One\n", [(1, "One")]),
+        ("<!--\n# no\n-->\n# yes\n", [(1, "yes")]),
+    ],
+)
+def test_headings_are_what_commonmark_calls_headings(text, headings):
+    assert _headings(text) == headings
+
+
+@pytest.mark.parametrize(
+    "fence",
+    [
+        "```\n# no\n\n# no\n```\n",
+        "~~~ python\n# no\n```\n~~~\n",
+        "````\n```\n# no\n```\n````\n",
+        "- item\n\n    ```\n    # no\n# no\n    ```\n",
+        "text\n```\n# no\n```\n",
+    ],
+)
+def test_a_fence_hides_headings(fence):
+    assert _headings(fence + "# Yes\n") == [(1, "Yes")]
+
+
+def test_an_unclosed_fence_reaches_to_the_end():
+    assert _headings("# Yes\n```\n# no\n\n# no\n") == [(1, "Yes")]
+
+
+def test_backticks_within_a_line_open_no_fence():
+    assert _headings("``` code ``` in line\n# Yes\n") == [(1, "Yes")]
+
+
+def test_fences_tables_and_paragraphs_stay_whole_with_the_blank_lines_behind_them():
+    fence, table, text = "```\na\n\nb\n```\n\n", "| a |\n|---|\n| 1 |\n\n", "one\ntwo\n\n\n"
+    assert _blocks("\n# H\n\n" + text + fence + table + text) == [
+        "\n",
+        "# H\n\n",
+        text,
+        fence,
+        table,
+        text,
+    ]
+
+
+def test_the_title_is_the_first_heading_with_a_text():
+    assert read_markdown(b"text\n\n#\n\n## Title\n\n# Later\n").title == "Title"
+    assert read_markdown(b"no heading\n").title == ""
