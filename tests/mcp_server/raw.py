@@ -1,11 +1,12 @@
 """A server process spoken to line by line, for what a client library would hide or repair."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Empty, Queue
 from typing import Any
 
@@ -15,9 +16,13 @@ TIMEOUT = 30
 class RawServer:
     """Lines in, lines out; every line from stdout is kept as it came."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: list[str], env: dict[str, str]) -> None:
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | env,
         )
         self.lines: list[bytes] = []
         self._errors: list[bytes] = []
@@ -92,15 +97,16 @@ class RawServer:
 
 
 @contextmanager
-def raw_server(*flags: str) -> Iterator[RawServer]:
+def raw_server(*flags: str, env: dict[str, str] | None = None) -> Iterator[RawServer]:
     """The product's own server, started as a host starts it."""
-    with started([sys.executable, "-m", "mcp_server", "serve", *flags]) as server:
+    with started([sys.executable, "-m", "mcp_server", "serve", *flags], env) as server:
         yield server
 
 
 @contextmanager
-def started(command: list[str]) -> Iterator[RawServer]:
-    server = RawServer(command)
+def started(command: list[str], env: dict[str, str] | None = None) -> Iterator[RawServer]:
+    """Any server process; it is ended at the end of the block."""
+    server = RawServer(command, env or {})
     try:
         yield server
     finally:
@@ -108,7 +114,5 @@ def started(command: list[str]) -> Iterator[RawServer]:
         server.process.wait()
         for pipe in (server.process.stdin, server.process.stdout, server.process.stderr):
             assert pipe is not None
-            try:
+            with suppress(BrokenPipeError):
                 pipe.close()
-            except BrokenPipeError:
-                pass

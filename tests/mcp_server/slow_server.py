@@ -1,0 +1,33 @@
+"""The product's server whose embedder takes as long to load as the test lets it.
+
+Usage: slow_server.py DATA_DIR MODELS_DIR GATE; loading ends once the file GATE exists.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from engine.engine import Engine
+from engine.residency import Resident
+from mcp_server import stdio
+from mcp_server.commands.opening import options
+from mcp_server.settings import Settings
+
+data_dir, models_dir, gate = map(Path, sys.argv[1:4])
+settings = Settings(data_dir=data_dir, models_dir=models_dir)
+engine = Engine(options(settings))
+loads = 0
+
+
+def load(report):
+    global loads
+    loads += 1
+    print(f"load number {loads}", file=sys.stderr, flush=True)
+    print("noise on stdout from a library", flush=True)
+    while not gate.exists():
+        time.sleep(0.01)
+    return Engine._open_embedder(engine, report)
+
+
+engine.embedder = Resident("embedding model", load)
+stdio.serve(engine, settings)

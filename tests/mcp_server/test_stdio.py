@@ -1,0 +1,329 @@
+"""The process a host starts: handshakes, noise, bad lines, cancelling, and every way to end."""
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anyio
+import pytest
+from mcp import Client, StdioServerParameters
+from raw import raw_server, started
+
+from engine import __version__
+
+SLOW_SERVER = Path(__file__).with_name("slow_server.py")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="needs a system other than Windows")
+
+
+@pytest.fixture
+def flags(tmp_path, models_dir):
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    return [
+        *("--data-dir", str(tmp_path / "data"), "--models-dir", str(models_dir)),
+        *("--root", str(documents)),
+    ]
+
+
+def parameters(flags):
+    return StdioServerParameters(command=sys.executable, args=["-m", "mcp_server", "serve", *flags])
+
+
+def call(server, request_id, tool, arguments, **meta):
+    server.send(
+        "tools/call",
+        {"name": tool, "arguments": arguments, **({"_meta": meta} if meta else {})},
+        id=request_id,
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered"),
+    [
+        ("2024-11-05", "2024-11-05"),
+        ("2025-03-26", "2025-03-26"),
+        ("2025-06-18", "2025-06-18"),
+        ("2025-11-25", "2025-11-25"),
+        ("2026-07-28", "2025-11-25"),
+        ("1999-01-01", "2025-11-25"),
+    ],
+)
+def test_each_handshake_version_is_answered_in_kind(flags, asked, answered):
+    with raw_server(*flags) as server:
+        result = server.initialize(asked)["result"]
+    assert result["protocolVersion"] == answered
+    assert result["serverInfo"]["version"] == __version__
+    assert 0 < len(result["instructions"].encode()) <= 2048
+
+
+@pytest.mark.anyio
+async def test_discovery_answers_over_stdio(flags, era):
+    with anyio.fail_after(60):
+        async with Client(parameters(flags), mode=era) as client:
+            assert client.server_info.version == __version__
+            assert client.instructions
+            assert len((await client.list_tools()).tools) == 8
+
+
+def test_a_slow_load_delays_no_handshake_is_told_and_happens_once(tmp_path, models_dir):
+    gate = tmp_path / "gate"
+    command = [sys.executable, str(SLOW_SERVER), str(tmp_path), str(models_dir), str(gate)]
+    with started(command) as server:
+        begin = time.monotonic()
+        server.initialize()
+        assert len(server.ask(1, "tools/list")["result"]["tools"]) == 8
+        assert time.monotonic() - begin < 10, "the load was waited for"
+        assert (
+            "loading"
+            in server.ask(2, "tools/call", {"name": "status"})["result"]["content"][0]["text"]
+        )
+        call(server, 3, "semantic_search", {"query": "x"}, progressToken="three")
+        call(server, 4, "embed", {"texts": ["x"]})
+        while not any(b"notifications/progress" in line for line in server.lines):
+            assert server.ask(5, "ping")["result"] == {}
+        gate.touch()
+        assert not server.answer(3)["result"].get("isError")
+        assert not server.ask(6, "tools/call", {"name": "status"})["result"].get("isError")
+        server.close_stdin()
+        assert server.ended() == 0
+        assert server.errors.count("load number") == 1
+        progress = [json.loads(line) for line in server.lines if b"progress" in line]
+        assert progress[0]["params"]["progressToken"] == "three"
+        assert "embedding model" in progress[0]["params"]["message"]
+        for line in server.lines:
+            assert json.loads(line)["jsonrpc"] == "2.0"
+
+
+def test_without_models_and_network_it_starts_and_says_what_to_run(tmp_path):
+    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    with raw_server("--data-dir", str(tmp_path), env=nowhere) as server:
+        server.initialize()
+        status = server.ask(1, "tools/call", {"name": "status"})["result"]
+        embed = server.ask(2, "tools/call", {"name": "embed", "arguments": {"texts": ["x"]}})[
+            "result"
+        ]
+        generate = server.ask(3, "tools/call", {"name": "generate", "arguments": {"prompt": "x"}})[
+            "result"
+        ]
+    for text in (
+        status["content"][0]["text"],
+        embed["content"][0]["text"],
+        generate["content"][0]["text"],
+    ):
+        assert "npu-gateway pull" in text
+    assert embed["isError"]
+    assert generate["isError"]
+    assert "structuredContent" not in embed
+
+
+def test_a_model_installed_meanwhile_is_used_without_a_restart(tmp_path, models_dir):
+    with raw_server("--data-dir", str(tmp_path)) as server:
+        server.initialize()
+        before = server.ask(1, "tools/call", {"name": "embed", "arguments": {"texts": ["x"]}})
+        (tmp_path / "models").symlink_to(models_dir)
+        after = server.ask(2, "tools/call", {"name": "embed", "arguments": {"texts": ["x"]}})
+    assert before["result"]["isError"]
+    assert not after["result"].get("isError")
+
+
+def test_numpy_and_the_runtime_are_imported_before_the_transport_opens(flags):
+    code = (
+        "import sys, mcp.server.stdio as s\n"
+        "def opened(*a, **k):\n"
+        "    print(sorted({'numpy', 'onnxruntime'} & set(sys.modules)), file=sys.stderr)\n"
+        "    sys.stderr.flush(); import os; os._exit(0)\n"
+        "import mcp.server.mcpserver.server as m\n"
+        "m.stdio_server = opened\n"
+        "from mcp_server.__main__ import main\n"
+        f"main(['serve', *{flags!r}])\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "['numpy', 'onnxruntime']" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "[]", "null", '{"jsonrpc":"2.0"}', "\x00\xff", '{"id":1,"method":7}', ""]
+)
+def test_a_bad_line_stops_nothing(flags, line):
+    with raw_server(*flags) as server:
+        server.initialize()
+        server.send_line(line)
+        assert server.ask(7, "ping")["result"] == {}
+
+
+def test_the_end_of_stdin_ends_an_idle_server(flags):
+    with raw_server(*flags) as server:
+        server.initialize()
+        server.close_stdin()
+        assert server.ended(timeout=4) == 0
+
+
+def test_the_end_of_stdin_ends_it_before_any_handshake(flags):
+    with raw_server(*flags) as server:
+        server.close_stdin()
+        assert server.ended(timeout=6) == 0
+
+
+def test_the_end_of_stdin_ends_a_server_that_loads(tmp_path, models_dir):
+    command = [sys.executable, str(SLOW_SERVER), str(tmp_path), str(models_dir), "/nowhere/gate"]
+    with started(command) as server:
+        server.initialize()
+        call(server, 1, "embed", {"texts": ["x"]})
+        server.close_stdin()
+        assert server.ended(timeout=4) == 0
+
+
+def begin_long_answer(server):
+    call(
+        server,
+        8,
+        "generate",
+        {"prompt": "Tell a very long story.", "max_tokens": 4000},
+        progressToken="p",
+    )
+    while not any(b'"progress":1' in line for line in server.lines):
+        assert server.ask(9, "ping")["result"] == {}
+
+
+def test_the_end_of_stdin_ends_a_server_that_generates(flags):
+    with raw_server(*flags) as server:
+        server.initialize()
+        begin_long_answer(server)
+        server.close_stdin()
+        assert server.ended(timeout=4) == 0
+
+
+def begin_long_indexing(server, flags):
+    documents = Path(flags[-1])
+    for number in range(500):
+        (documents / f"{number}.md").write_text(f"# Number {number}\n\n" + "Some words. " * 90)
+    call(server, 8, "index_documents", {"path": str(documents)}, progressToken="p")
+    while not any(b"notifications/progress" in line and b"total" in line for line in server.lines):
+        assert server.ask(9, "ping")["result"] == {}
+
+
+def assert_index_is_sound(flags):
+    with contextlib.closing(sqlite3.connect(Path(flags[1]) / "index.sqlite")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert 0 < database.execute("SELECT count(*) FROM documents").fetchone()[0] < 500
+
+
+def test_the_end_of_stdin_ends_a_server_that_indexes_and_the_index_is_sound(flags):
+    with raw_server(*flags) as server:
+        server.initialize()
+        begin_long_indexing(server, flags)
+        server.close_stdin()
+        assert server.ended(timeout=4) == 0
+    assert_index_is_sound(flags)
+
+
+@posix
+@pytest.mark.parametrize("begin", ["idle", "generate", "index"])
+def test_a_termination_signal_ends_it_at_once_and_the_index_is_sound(flags, begin):
+    with raw_server(*flags) as server:
+        server.initialize()
+        if begin == "generate":
+            begin_long_answer(server)
+        elif begin == "index":
+            begin_long_indexing(server, flags)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.ended(timeout=4) == 0
+    if begin == "index":
+        assert_index_is_sound(flags)
+
+
+@posix
+def test_it_ends_when_its_parent_is_gone_though_the_pipe_stays_open(flags, tmp_path):
+    """The pipe's other end is held by the test, so that only the parent's end can be noticed."""
+    reading, writing = os.pipe()
+    code = (
+        "import subprocess, sys\n"
+        f"p = subprocess.Popen([sys.executable, '-m', 'mcp_server', 'serve', *{flags!r}],"
+        f" stdin={reading}, stdout=subprocess.DEVNULL, pass_fds=())\n"
+        "print(p.pid, flush=True); sys.stdin.read()\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=[reading],
+    )
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    time.sleep(2)  # The server notes its parent once it serves.
+    parent.kill()
+    parent.wait()
+    parent.stdin.close()
+    parent.stdout.close()
+    deadline = time.monotonic() + 10
+    try:
+        while Path(f"/proc/{pid}").exists() or _alive(pid):
+            assert time.monotonic() < deadline, "still there after 10 s"
+            time.sleep(0.1)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def _alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_cancelled_answer_ends_without_a_reply_and_the_next_call_works(flags):
+    with raw_server(*flags) as server:
+        server.initialize()
+        begin_long_answer(server)
+        server.send("notifications/cancelled", {"requestId": 8})
+        begin = time.monotonic()
+        call(server, 10, "generate", {"prompt": "Say hello.", "max_tokens": 2})
+        assert not server.answer(10)["result"].get("isError")
+        assert time.monotonic() - begin < 10
+        assert not any(json.loads(line).get("id") == 8 for line in server.lines)
+
+
+def test_the_rest_answers_while_an_answer_is_written(flags):
+    with raw_server(*flags) as server:
+        server.initialize()
+        begin_long_answer(server)
+        waits = []
+        for request_id in range(20, 30):
+            begin = time.monotonic()
+            server.ask(request_id, "tools/call", {"name": "status"})
+            server.ask(request_id + 20, "tools/list")
+            server.ask(request_id + 40, "ping")
+            waits.append(time.monotonic() - begin)
+        assert sorted(waits)[5] < 1.5
+        assert not any(json.loads(line).get("id") == 8 for line in server.lines)
+
+
+def test_a_bug_is_hidden_from_the_model_and_logged_once(tmp_path, models_dir):
+    code = (
+        "import sys\n"
+        "from engine.engine import Engine\n"
+        "def broken(*_):\n"
+        "    raise RuntimeError('secret /home/someone/private')\n"
+        "Engine.search = broken\n"
+        "from mcp_server.__main__ import main\n"
+        f"main(['serve', '--data-dir', {str(tmp_path)!r}, '--models-dir', {str(models_dir)!r}])\n"
+    )
+    with started([sys.executable, "-c", code]) as server:
+        server.initialize()
+        call(server, 1, "semantic_search", {"query": "x"})
+        result = server.answer(1)["result"]
+        server.close_stdin()
+        server.ended()
+        assert result["isError"]
+        assert "secret" not in json.dumps(result)
+        assert server.errors.count("Traceback (most recent call last)") >= 1
+        assert server.errors.count("RuntimeError: secret") == 1
