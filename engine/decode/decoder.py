@@ -22,9 +22,11 @@ from engine.text.chat import ChatTemplate, Message
 from engine.text.detokenizer import Detokenizer
 from engine.text.tokenizer import Tokenizer
 
-# Prompt tokens a run: how long closing the generator can take to have an effect, against prefill
-# speed (examples/benchmarks/decode.py).
-PREFILL_CHUNK = 128
+# Prompt tokens a run, and how many where the graph's files exceed so many bytes. A caller who
+# closes waits for the running part. SmolLM2 reads no faster in larger parts than 128
+# (examples/benchmarks/decode.py); a large model reads almost as fast in small ones: Phi-3
+# 28 tokens/s in parts of 8, 33 in large ones (Linux x86-64, 2 cores).
+_PREFILL_CHUNK, _LARGE_PREFILL_CHUNK, _LARGE_BYTES = 128, 32, 1_000_000_000
 
 _IDS, _MASK, _ROWS, _LOGITS = "input_ids", "attention_mask", "logits_rows", "logits"
 
@@ -55,10 +57,13 @@ class Piece:
 class Decoder:
     """A causal language model with its tokenizer and chat template; one answer at a time."""
 
-    def __init__(self, spec: DecoderSpec, session: Session, threads: int) -> None:
+    def __init__(
+        self, spec: DecoderSpec, session: Session, threads: int, prefill_chunk: int
+    ) -> None:
         self.spec = spec
         self.threads = threads
         """Threads one run may use; 0 for every physical core."""
+        self._prefill_chunk = prefill_chunk
         self._session: Session | None = session
         self._layout = _served_layout(session)
         self._tokenizer = Tokenizer.open(spec.tokenizer_file)
@@ -68,17 +73,21 @@ class Decoder:
         self._answering = threading.Lock()
 
     @classmethod
-    def open(cls, spec: DecoderSpec, *, threads: int = 0) -> "Decoder":
+    def open(
+        cls, spec: DecoderSpec, *, threads: int = 0, prefill_chunk: int | None = None
+    ) -> "Decoder":
         """Loads a model and runs it once.
 
         Args:
             spec: As `engine.models.folder` reads it.
             threads: Threads one run may use; 0 takes every physical core.
+            prefill_chunk: Prompt tokens read in one run; None for `prefill_chunk_for` the model.
 
         Raises:
             ModelBroken: A file is damaged, or the graph is of a form that is not served.
         """
-        decoder = cls(spec, Session.open(spec.onnx_file, threads=threads), threads)
+        session = Session.open(spec.onnx_file, threads=threads)
+        decoder = cls(spec, session, threads, prefill_chunk or prefill_chunk_for(spec))
         decoder._warm_up()
         return decoder
 
@@ -136,10 +145,11 @@ class Decoder:
         capacity = capacity_for(len(prompt) + min(params.max_tokens, room), self.context)
         with closing(_Forward(self._opened, self._layout, capacity)) as forward:
             # 2. Prefill: the logits of the last part choose the first token.
-            logits = forward(prompt[:PREFILL_CHUNK])
+            first, *others = _parts(prompt, self._prefill_chunk)
+            logits = forward(first)
             yield Piece("")
-            for start in range(PREFILL_CHUNK, len(prompt), PREFILL_CHUNK):
-                logits = forward(prompt[start : start + PREFILL_CHUNK])
+            for part in others:
+                logits = forward(part)
                 yield Piece("")
             while True:
                 # 3. A token; ids that the tokenizer does not know are no choice.
@@ -216,6 +226,17 @@ class _Forward:
             self._logits = np.zeros((1, rows, vocabulary), dtype)
             self._cache.binding.bind_output(_LOGITS, self._logits)
         return self._logits
+
+
+def prefill_chunk_for(spec: DecoderSpec) -> int:
+    """Prompt tokens that a model reads in one run, by the size of its weights."""
+    files = spec.onnx_file.parent.glob(f"{spec.onnx_file.name}*")
+    large = sum(file.stat().st_size for file in files) > _LARGE_BYTES
+    return _LARGE_PREFILL_CHUNK if large else _PREFILL_CHUNK
+
+
+def _parts(ids: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [ids[start : start + size] for start in range(0, len(ids), size)]
 
 
 def _logits_shape(session: Session) -> tuple[int, type[np.generic]]:

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from tiny_models import Form, write_decoder, write_encoder_like
 
-from engine.decode import decoder as decoder_room
-from engine.decode.decoder import Decoder, Piece
+from engine.decode.decoder import Decoder, Piece, prefill_chunk_for
 from engine.decode.sampling import SamplingParams
 from engine.errors import EmptyInput, InvalidInput, ModelBroken, PromptTooLong
 from engine.models.spec import DecoderSpec
@@ -72,19 +71,24 @@ def test_smollm2_pieces_joined_are_the_decoded_answer(
         assert not any("\ufffd" in piece.text for piece in pieces)
 
 
-def test_a_long_prompt_is_read_in_parts_as_in_one_run(
-    smollm2: Decoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_prompt_is_read_in_parts_as_in_one_run(smollm2: Decoder) -> None:
     messages = [Message("user", f"Here is a list. {'apples and pears, ' * 40} What is it about?")]
-    answers: list[list[Piece]] = []
-    for chunk in (64, 4096):
-        monkeypatch.setattr(decoder_room, "PREFILL_CHUNK", chunk)
-        answers.append(_answer(smollm2, messages, max_tokens=12))
-    assert _ids(answers[0]) == _ids(answers[1])
-    parts = [sum(piece.token_id is None for piece in pieces) for pieces in answers]
-    usage = answers[0][-1].usage
-    assert usage is not None
-    assert parts == [-(-usage.prompt_tokens // 64), 1]
+    in_parts = _answer(smollm2, messages, max_tokens=12)
+    at_once = _answer(
+        Decoder.open(smollm2.spec, prefill_chunk=smollm2.context), messages, max_tokens=12
+    )
+    assert _ids(in_parts) == _ids(at_once)
+    assert sum(piece.token_id is None for piece in at_once) == 1
+    parts = -(-smollm2.count_tokens(messages) // prefill_chunk_for(smollm2.spec))
+    assert sum(piece.token_id is None for piece in in_parts) == parts > 1
+
+
+def test_a_large_model_reads_its_prompt_in_smaller_parts(tmp_path: Path) -> None:
+    spec = write_decoder(tmp_path)
+    assert prefill_chunk_for(spec) == 128
+    with (tmp_path / "model.onnx.data").open("wb") as weights:
+        weights.truncate(1_000_000_001)  # Sparse: it takes no room.
+    assert prefill_chunk_for(spec) == 32
 
 
 def test_the_last_piece_alone_says_how_it_ended_and_what_it_took(tiny: Decoder) -> None:
@@ -119,11 +123,10 @@ def test_greedy_answers_and_seeded_answers_repeat(tiny: Decoder) -> None:
 
 @pytest.mark.parametrize("chunk", [1, 7, 64])
 def test_the_size_of_the_parts_makes_no_difference(
-    tiny: Decoder, monkeypatch: pytest.MonkeyPatch, chunk: int
+    tiny: Decoder, tiny_spec: DecoderSpec, chunk: int
 ) -> None:
-    whole = _ids(_answer(tiny, LONG, max_tokens=12))
-    monkeypatch.setattr(decoder_room, "PREFILL_CHUNK", chunk)
-    assert _ids(_answer(tiny, LONG, max_tokens=12)) == whole
+    other = Decoder.open(tiny_spec, threads=1, prefill_chunk=chunk)
+    assert _ids(_answer(other, LONG, max_tokens=12)) == _ids(_answer(tiny, LONG, max_tokens=12))
 
 
 @pytest.mark.parametrize(
@@ -210,15 +213,15 @@ def test_ids_the_tokenizer_does_not_know_are_never_chosen(
 
 
 def test_closing_while_the_prompt_is_read_stops_and_the_next_answer_is_right(
-    tiny: Decoder, monkeypatch: pytest.MonkeyPatch
+    tiny_spec: DecoderSpec,
 ) -> None:
-    expected = _answer(tiny, ASK, max_tokens=8)
-    monkeypatch.setattr(decoder_room, "PREFILL_CHUNK", 16)
-    answer = tiny.generate(LONG, SamplingParams(max_tokens=8))
+    decoder = Decoder.open(tiny_spec, threads=1, prefill_chunk=16)
+    expected = _answer(decoder, ASK, max_tokens=8)
+    answer = decoder.generate(LONG, SamplingParams(max_tokens=8))
     assert next(answer) == Piece("")
     assert next(answer) == Piece("")
     answer.close()
-    assert _ids(_answer(tiny, ASK, max_tokens=8)) == _ids(expected)
+    assert _answer(decoder, ASK, max_tokens=8) == expected
 
 
 def test_closing_between_tokens_stops_and_the_next_answer_is_right(tiny: Decoder) -> None:
