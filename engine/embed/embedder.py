@@ -21,7 +21,9 @@ from engine.text.tokenizer import Tokenizer
 
 Kind = Literal["query", "document"]
 
-MAX_BATCH_TOKENS = 4096
+# Chosen by examples/benchmarks/embed.py, where the losers stand too: on a CPU large batches gain
+# nothing, pad more, and keep a caller who waits or has cancelled waiting longer.
+MAX_BATCH_TOKENS = 1024
 MAX_ROWS = 64
 
 
