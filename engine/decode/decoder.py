@@ -9,15 +9,13 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from engine.decode.kv_cache import CacheLayout, KVCache, capacity_for
+from engine.decode.forward import Forward, served_layout
+from engine.decode.kv_cache import capacity_for
 from engine.decode.sampling import Sampler, SamplingParams
 from engine.decode.stopping import FinishReason, Stopping
 from engine.errors import ModelBroken, PromptTooLong
 from engine.models.spec import DecoderSpec
-from engine.runtime.session import Array, Session
+from engine.runtime.session import Session
 from engine.text.chat import ChatTemplate, Message
 from engine.text.detokenizer import Detokenizer
 from engine.text.tokenizer import Tokenizer
@@ -27,8 +25,6 @@ from engine.text.tokenizer import Tokenizer
 # (examples/benchmarks/decode.py); a large model reads almost as fast in small ones: Phi-3
 # 28 tokens/s in parts of 8, 33 in large ones (Linux x86-64, 2 cores).
 _PREFILL_CHUNK, _LARGE_PREFILL_CHUNK, _LARGE_BYTES = 128, 32, 1_000_000_000
-
-_IDS, _MASK, _ROWS, _LOGITS = "input_ids", "attention_mask", "logits_rows", "logits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +61,7 @@ class Decoder:
         """Threads one run may use; 0 for every physical core."""
         self._prefill_chunk = prefill_chunk
         self._session: Session | None = session
-        self._layout = _served_layout(session)
+        self._layout = served_layout(session)
         self._tokenizer = Tokenizer.open(spec.tokenizer_file)
         self._template = ChatTemplate(
             spec.chat_template, self._tokenizer, spec.bos_token, spec.eos_token
@@ -143,7 +139,7 @@ class Decoder:
         stopping = Stopping(params, self.spec.stop_token_ids, room)
         detokenizer, sampler = Detokenizer(self._tokenizer), Sampler(params)
         capacity = capacity_for(len(prompt) + min(params.max_tokens, room), self.context)
-        with closing(_Forward(self._opened, self._layout, capacity)) as forward:
+        with closing(Forward(self._opened, self._layout, capacity)) as forward:
             # 2. Prefill: the logits of the last part choose the first token.
             first, *others = _parts(prompt, self._prefill_chunk)
             logits = forward(first)
@@ -176,56 +172,16 @@ class Decoder:
     def _warm_up(self) -> None:
         """One step, which also shows whether the graph shares its cache between steps."""
         try:
-            with closing(
-                _Forward(self._opened, self._layout, capacity_for(1, self.context))
-            ) as run:
+            with closing(Forward(self._opened, self._layout, capacity_for(1, self.context))) as run:
                 run([0])
+        except ModelBroken:
+            raise
         except Exception as error:  # The runtime's errors share no base class of their own.
             reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
             raise ModelBroken(
                 f"{self.spec.onnx_file.name} of {self.spec.model_id} does not run with a shared "
                 f"key-value cache ({reason}): export it with GroupQueryAttention."
             ) from error
-
-
-class _Forward:
-    """Runs the graph over the next tokens of one sequence."""
-
-    def __init__(self, session: Session, layout: CacheLayout, capacity: int) -> None:
-        self._cache = KVCache(session, layout, capacity)
-        self._ids_type = session.inputs[_IDS].dtype
-        self._mask: Array = np.ones((1, capacity), session.inputs[_MASK].dtype)
-        self._logits_shape = _logits_shape(session)
-        self._logits: Array | None = None
-        self._row: Array | None = None
-        if _ROWS in session.inputs:
-            self._row = np.zeros(1, np.int64)
-            self._cache.binding.bind_input(_ROWS, self._row)
-
-    def __call__(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
-        """Logits [vocabulary] after these tokens; valid until the next call."""
-        count, binding = len(token_ids), self._cache.binding
-        binding.bind_input(_IDS, np.array([token_ids], self._ids_type))
-        binding.bind_input(_MASK, self._mask[:, : self._cache.position + count])
-        if self._row is not None:
-            self._row[0] = count - 1
-        logits = self._bound_logits(count if self._row is None else 1)
-        binding.run()
-        self._cache.advance(count)
-        return logits[0, -1].astype(np.float32, copy=False)
-
-    def close(self) -> None:
-        """Frees the cache."""
-        self._cache.close()
-        self._logits = None
-
-    def _bound_logits(self, rows: int) -> Array:
-        """The output array; a bound output keeps its shape, so another shape is bound anew."""
-        if self._logits is None or self._logits.shape[1] != rows:
-            vocabulary, dtype = self._logits_shape
-            self._logits = np.zeros((1, rows, vocabulary), dtype)
-            self._cache.binding.bind_output(_LOGITS, self._logits)
-        return self._logits
 
 
 def prefill_chunk_for(spec: DecoderSpec) -> int:
@@ -237,37 +193,3 @@ def prefill_chunk_for(spec: DecoderSpec) -> int:
 
 def _parts(ids: Sequence[int], size: int) -> list[Sequence[int]]:
     return [ids[start : start + size] for start in range(0, len(ids), size)]
-
-
-def _logits_shape(session: Session) -> tuple[int, type[np.generic]]:
-    logits = session.outputs[_LOGITS]
-    match logits.shape:
-        case (_, _, int(vocabulary)):
-            return vocabulary, logits.dtype
-        case _:
-            raise ModelBroken("The model's logits are not [batch, length, vocabulary].")
-
-
-def _served_layout(session: Session) -> CacheLayout:
-    """The cache layout of a graph that wants what this loop gives, no more and no less.
-
-    Raises:
-        ModelBroken: Naming the tensors that make the difference.
-    """
-    layout = CacheLayout.of(session)
-    known = {_IDS, _MASK, _ROWS, *(past for past, _ in layout.names)}
-    missing = sorted({_IDS, _MASK} - session.inputs.keys()) + sorted(
-        {_LOGITS} - session.outputs.keys()
-    )
-    unknown = sorted(session.inputs.keys() - known)
-    if missing or unknown:
-        raise ModelBroken(
-            "The model's graph is of a form that is not served ("
-            + "; ".join(
-                f"{problem}: {', '.join(names)}"
-                for problem, names in (("missing", missing), ("not known", unknown))
-                if names
-            )
-            + "); use an export with GroupQueryAttention and without position_ids."
-        )
-    return layout

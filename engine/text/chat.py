@@ -77,7 +77,7 @@ class ChatTemplate:
         """Ids of a conversation, ready for the model to answer.
 
         Raises:
-            EmptyInput: There is no message, or not one holds any text.
+            EmptyInput: No message holds any text, or the template takes up none of it.
             InvalidInput: The template refuses these roles, or a content is no valid Unicode.
             ModelBroken: The template fails.
         """
@@ -90,10 +90,13 @@ class ChatTemplate:
         ]
         pieces = self._control.split(self._render(turns, add_generation_prompt))
         unmasks = {ord(mask): character for character, mask in masks.items()}
-        return self._tokenizer.encode_parts(
+        ids = self._tokenizer.encode_parts(
             Control(piece) if index % 2 else piece.translate(unmasks)
             for index, piece in enumerate(pieces)
         )
+        if not ids:
+            raise EmptyInput("The model's chat template makes an empty prompt of these messages.")
+        return ids
 
     def _masks(self, messages: Sequence[Message]) -> dict[int, str]:
         """For each marked character one that occurs nowhere in the conversation."""

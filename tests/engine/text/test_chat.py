@@ -196,6 +196,12 @@ def test_nothing_to_answer_is_refused(byte_level: Tokenizer, messages: list[Mess
         ChatTemplate(CHAT_TEMPLATE, byte_level).render_ids(messages)
 
 
+def test_a_template_that_takes_up_nothing_is_refused(byte_level: Tokenizer) -> None:
+    source = "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}"
+    with pytest.raises(EmptyInput, match="empty prompt"):
+        ChatTemplate(source, byte_level).render_ids([Message("system", "x")])
+
+
 def test_an_unknown_role_is_refused_by_name() -> None:
     with pytest.raises(InvalidInput, match="system, user, assistant, but is 'tool'"):
         Message("tool", "x")  # type: ignore[arg-type]
