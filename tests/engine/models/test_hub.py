@@ -79,18 +79,24 @@ def test_what_is_already_there_is_not_asked_for_again(
     assert len(site.requests) == asked
 
 
-@pytest.mark.parametrize("beginning", [b"", b"x" * HALF, b"x" * len(FILES["model.onnx"])])
-def test_a_wrong_file_is_removed_and_both_hashes_are_named(
-    beginning: bytes, add_to_hub: AddToHub, tmp_path: Path
-):
+def test_a_wrong_file_is_removed_and_both_hashes_are_named(add_to_hub: AddToHub, tmp_path: Path):
     add_to_hub({**FILES, "model.onnx": b"y" * len(FILES["model.onnx"])})
-    (tmp_path / "hub").mkdir()
-    (tmp_path / "hub/model.onnx").write_bytes(beginning)
     known = known_model(TINY)
     with pytest.raises(FetchFailed, match=r"model\.onnx came with SHA-256 [0-9a-f]{64}") as caught:
         finish(hub.fetch(known, TINY, tmp_path))
     assert f"instead of {known.files[0].sha256}" in str(caught.value)
     assert not (tmp_path / "hub/model.onnx").exists()
+
+
+@pytest.mark.parametrize("size", [HALF, len(FILES["model.onnx"]), 2 * len(FILES["model.onnx"])])
+def test_a_beginning_that_is_another_files_is_dropped(
+    size: int, add_to_hub: AddToHub, tmp_path: Path
+):
+    add_to_hub(FILES)
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub/model.onnx").write_bytes(b"x" * size)
+    folder = finish(hub.fetch(known_model(TINY), TINY, tmp_path))
+    assert (folder / "model.onnx").read_bytes() == FILES["model.onnx"]
 
 
 def test_a_file_the_hub_does_not_have_is_named(add_to_hub: AddToHub, tmp_path: Path):
