@@ -52,7 +52,8 @@ def download(repo: str, revision: str, file: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with _OwnedFile(io.FileIO(target, "ab")) as out:
         if metadata.size is not None and out.tell() >= metadata.size:
-            out.truncate(0)
+            out.seek(0)
+            out.truncate()
         http_get(
             metadata.location,
             out,
