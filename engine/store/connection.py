@@ -27,6 +27,10 @@ except ImportError:  # No wheel for Windows on ARM64.
 # takes well under a second; 30 s are for slow disks and many writers.
 _BUSY_MILLISECONDS = 30_000
 
+# Vectors are read through memory mapping up to this size of the file: a search of 50,000 took two
+# thirds of the time of reading page by page (Linux x86-64, 2 cores). Address space, not memory.
+_MAPPED_BYTES = 1 << 30
+
 _SENTENCES: tuple[tuple[type[apsw.Error], str], ...] = (
     (apsw.NotADBError, "is not an SQLite database. Move it away, or choose another place"),
     (apsw.CorruptError, "is damaged. Move it away and index the documents again"),
@@ -56,6 +60,7 @@ class Database:
             self._connection = apsw.Connection(str(self.path))
             self._connection.set_busy_timeout(_BUSY_MILLISECONDS)
             self._connection.execute("PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL")
+            self._connection.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
 
     @contextmanager
     def read(self) -> Generator[None]:
