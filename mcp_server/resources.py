@@ -7,10 +7,8 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 
 from engine.errors import EngineError, NotFound
-from mcp_server import concurrency
+from mcp_server import concurrency, reports
 from mcp_server.lifespan import Gateway
-from mcp_server.tools import status
-from mcp_server.tools.documents import read_lines
 
 _CHARACTERS = 1_000_000
 """Of a document read as a resource; hosts page it themselves."""
@@ -22,13 +20,13 @@ def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
     @server.resource("models://info", title="Models", mime_type="application/json")
     async def models_info() -> str:  # pyright: ignore[reportUnusedFunction]
         """Models, execution providers and versions; equals the models part of status."""
-        info = await concurrency.run_abandonable(lambda: status.models_info(gateway))
+        info = await concurrency.run_abandonable(lambda: reports.models_info(gateway.engine))
         return info.model_dump_json(indent=1)
 
     @server.resource("models://{model_id}", title="One model", mime_type="application/json")
     async def one_model(model_id: str) -> str:  # pyright: ignore[reportUnusedFunction]
         """One model of models://info."""
-        info = await concurrency.run_abandonable(lambda: status.models_info(gateway))
+        info = await concurrency.run_abandonable(lambda: reports.models_info(gateway.engine))
         for entry in info.models:
             if entry.model == model_id:
                 return entry.model_dump_json(indent=1)
@@ -38,7 +36,9 @@ def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
     @server.resource("index://status", title="Index", mime_type="application/json")
     async def index_status() -> str:  # pyright: ignore[reportUnusedFunction]
         """How much is indexed, by which model, and which folders may be indexed."""
-        result = await concurrency.run(gateway.index_queue, lambda: status.status_of(gateway))
+        result = await concurrency.run(
+            gateway.index_queue, lambda: reports.status(gateway.engine, gateway.settings)
+        )
         return json.dumps(result.model_dump(include={"index", "roots", "read_only"}), indent=1)
 
     @server.resource("doc://{document_id}", title="A document", mime_type="text/plain")
@@ -46,7 +46,8 @@ def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
         """The text of an indexed document, as it was when it was indexed."""
         try:
             text, more = await concurrency.run(
-                gateway.index_queue, lambda: read_lines(gateway, document_id, 1, 0, _CHARACTERS)
+                gateway.index_queue,
+                lambda: reports.read_lines(gateway.engine, document_id, 1, 0, _CHARACTERS),
             )
         except NotFound as error:
             raise ResourceNotFoundError(str(error)) from error

@@ -14,7 +14,7 @@ from engine.corpus import Document
 from engine.documents.indexer import IndexProgress, IndexReport
 from engine.errors import InvalidInput
 from mcp_server import arguments as words
-from mcp_server import concurrency, rendering
+from mcp_server import concurrency, rendering, reports
 from mcp_server.lifespan import Gateway
 from mcp_server.results import (
     DocumentEntry,
@@ -49,7 +49,9 @@ def reading_tools(gateway: Gateway) -> list[GatewayTool]:
         Returns only the text, as it was when it was indexed."""
         text, more = await concurrency.run(
             gateway.index_queue,
-            lambda: read_lines(gateway, document_id, line_start, line_end, _DOCUMENT_CHARACTERS),
+            lambda: reports.read_lines(
+                gateway.engine, document_id, line_start, line_end, _DOCUMENT_CHARACTERS
+            ),
         )
         contents = [TextContent(type="text", text=part) for part in (text, more) if part]
         return CallToolResult(content=[*contents] or [TextContent(type="text", text="")])
@@ -113,40 +115,6 @@ def allowed(path: Path, roots: tuple[Path, ...]) -> Path:
     if not any(resolved.is_relative_to(root.resolve()) for root in roots):
         raise InvalidInput(f"{path} is outside the allowed folders: {shown}.")
     return resolved
-
-
-def read_lines(
-    gateway: Gateway, document_id: str, line_start: int, line_end: int, characters: int
-) -> tuple[str, str]:
-    """Lines of a document that fit into a result, and how to read on where they were cut.
-
-    Raises:
-        DocumentNotFound: No document has that id; near ids are named.
-        InvalidInput: The lines do not exist.
-    """
-    document, lines = gateway.engine.read_document(document_id)
-    last = line_end or max(len(lines), 1)
-    if line_start > max(len(lines), 1) or last < line_start:
-        raise InvalidInput(
-            f"Lines {line_start}-{last} do not exist in {document.path}: it has lines "
-            f"1-{len(lines)}."
-        )
-    wanted = lines[line_start - 1 : last]
-    taken, length = 0, 0
-    while taken < len(wanted) and length + len(wanted[taken]) <= characters:
-        length += len(wanted[taken])
-        taken += 1
-    if taken == len(wanted):
-        return "".join(wanted), ""
-    if taken == 0:
-        return wanted[0][:characters], (
-            f"[line {line_start} has {len(wanted[0]):,} characters and was cut; "
-            f"continue with line_start={line_start + 1}]"
-        )
-    reached = line_start + taken - 1
-    return "".join(wanted[:taken]), (
-        f"[lines {line_start}-{reached} of {len(lines)}; continue with line_start={reached + 1}]"
-    )
 
 
 async def _index(
