@@ -64,10 +64,8 @@ def from_q4_1(raw: Bytes, bits: Bits = 8) -> BlockWeights:
     scales, smallest = _half(blocks, 0), _half(blocks, 2)
     halves = blocks[..., 4:]
     values = np.concatenate([halves & _LOW_HALF, halves >> _FOUR], axis=-1)
-    if bits == 8:
-        return BlockWeights(8, *_spread(values, scales, smallest))
-    packed, steps, zeros = _equal_steps(values * scales[..., None] + smallest[..., None], bits)
-    return BlockWeights(4, _pack(packed), steps, _pack(zeros))
+    values, steps, zeros = _spread(values, scales, smallest, bits)
+    return BlockWeights(bits, _pack(values, bits), steps, _pack(zeros, bits))
 
 
 def stack(parts: Sequence[BlockWeights]) -> BlockWeights:
@@ -86,32 +84,33 @@ def _half(blocks: Bytes, start: int) -> Floats:
     return stored.view("<f2")[..., 0].astype(np.float32)
 
 
-def _spread(values: Bytes, scales: Floats, smallest: Floats) -> tuple[Bytes, Floats, Bytes]:
+def _spread(
+    values: Bytes, scales: Floats, smallest: Floats, bits: Bits
+) -> tuple[Bytes, Floats, Bytes]:
     """Whole multiples of the 4-bit values, and of the multiples the one that fits each block."""
+    top = 2**bits - 1
     ratio = -smallest.astype(np.float64) / np.maximum(scales, _SMALLEST_STEP)
     least = np.full(ratio.shape, np.inf)
     factor, zero = np.zeros_like(ratio), np.zeros_like(ratio)
-    for candidate in range(1, 18):
+    for candidate in range(1, top // 15 + 1):
         rounded = np.rint(candidate * ratio)
         error = np.abs(candidate * ratio - rounded) / candidate
-        better = (rounded >= 0) & (rounded <= 255) & (error < least)
+        better = (rounded >= 0) & (rounded <= top) & (error < least)
         least = np.where(better, error, least)
         factor = np.where(better, candidate, factor)
         zero = np.where(better, rounded, zero)
-    # Blocks that do not reach zero or hold a single value have no such multiple.
-    fits = (factor > 0) & (scales > _SMALLEST_STEP)
-    other, steps, zeros = _equal_steps(values * scales[..., None] + smallest[..., None], 8)
     spread = values * factor[..., None].astype(np.uint8)
-    return (
-        np.where(fits[..., None], spread, other),
-        np.where(fits, scales / np.maximum(factor, 1).astype(np.float32), steps),
-        np.where(fits, zero.astype(np.uint8), zeros),
-    )
+    steps = scales / np.maximum(factor, 1).astype(np.float32)
+    zeros = zero.astype(np.uint8)
+    # Blocks that do not reach zero or hold a single value have no such multiple.
+    rest = (factor == 0) | (scales <= _SMALLEST_STEP)
+    weights = values[rest] * scales[rest][:, None] + smallest[rest][:, None]
+    spread[rest], steps[rest], zeros[rest] = _equal_steps(weights, top)
+    return spread, steps, zeros
 
 
-def _equal_steps(weights: Floats, bits: Bits) -> tuple[Bytes, Floats, Bytes]:
+def _equal_steps(weights: Floats, top: int) -> tuple[Bytes, Floats, Bytes]:
     """The usual asymmetric form: the range of a block and zero, cut into equal steps."""
-    top = 2**bits - 1
     low = np.minimum(weights.min(-1), 0)
     high = np.maximum(weights.max(-1), 0)
     step = np.maximum((high - low) / top, _SMALLEST_STEP)
@@ -120,8 +119,10 @@ def _equal_steps(weights: Floats, bits: Bits) -> tuple[Bytes, Floats, Bytes]:
     return values.astype(np.uint8), step, zero.astype(np.uint8)
 
 
-def _pack(values: Bytes) -> Bytes:
-    """Two 4-bit values a byte, the first in the low half."""
+def _pack(values: Bytes, bits: Bits) -> Bytes:
+    """Two 4-bit values a byte, the first in the low half; 8-bit values as they are."""
+    if bits == 8:
+        return values
     if values.shape[-1] % 2:
         values = np.concatenate([values, np.zeros_like(values[..., :1])], axis=-1)
     return values[..., ::2] | (values[..., 1::2] << _FOUR)

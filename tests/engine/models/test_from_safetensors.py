@@ -127,7 +127,7 @@ LONG = [101, *range(2000, 2040), 102]
 
 
 def test_states_equal_a_forward_pass_in_numpy_within_1e_4(minilm_folder, minilm_weights):
-    """Measured on x86-64: 3e-6 at most."""
+    """Measured on x86-64: 2e-6 at most."""
     for row in (SHORT, LONG):
         (found,) = states(minilm_folder, [row])
         np.testing.assert_allclose(found, forward(minilm_weights, row), atol=1e-4, rtol=0)
