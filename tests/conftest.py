@@ -11,9 +11,10 @@ from engine.models import catalog, fetcher, wheel
 from engine.models.catalog import KnownModel, WheelSource
 
 EXPECTED_SKIPS = (
-    "needs Windows",
-    "needs macOS",
+    "needs POSIX",
     "needs a user other than root",
+    "needs sqlite-vec",
+    "needs macOS, Linux or Windows with links allowed",
 )
 """Reasons that may skip a test where CI is set; any other skip is a failure there."""
 

@@ -58,6 +58,7 @@ def generate(arguments: argparse.Namespace, settings: Settings) -> int:
     pieces: list[Piece] = []
     with engine(settings) as opened:
         decoder = opened.decoder.get()
+        model = {"model": decoder.spec.model_id, "provider": decoder.provider}
         for piece in decoder.generate(messages, params):
             pieces.append(piece)
             if not arguments.json:
@@ -71,14 +72,13 @@ def generate(arguments: argparse.Namespace, settings: Settings) -> int:
                 "text": "".join(piece.text for piece in pieces),
                 "finish_reason": pieces[-1].finish_reason,
                 **asdict(usage),
-                "model": decoder.spec.model_id,
-                "provider": decoder.provider,
+                **model,
             }
         )
         return 0
     sys.stdout.write("\n")
     notes().print(
-        f"{decoder.spec.model_id} on {decoder.provider}: {count(usage.completion_tokens, 'token')} "
+        f"{model['model']} on {model['provider']}: {count(usage.completion_tokens, 'token')} "
         f"after {usage.prompt_tokens:,}, finish_reason {pieces[-1].finish_reason}",
         markup=False,
     )

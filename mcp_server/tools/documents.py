@@ -127,7 +127,8 @@ async def _index(
         async for last in progress:
             if last.done:
                 await context.report_progress(last.done, last.total, last.path)
-            if current_time() > deadline:
+            # Within a large file the work would be lost: only between files.
+            if current_time() > deadline and float(last.done).is_integer():
                 break
     assert last is not None
     return last.report, last.done >= last.total

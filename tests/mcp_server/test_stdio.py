@@ -18,7 +18,7 @@ from raw import raw_server, started
 from engine import __version__
 
 SLOW_SERVER = Path(__file__).with_name("slow_server.py")
-posix = pytest.mark.skipif(sys.platform == "win32", reason="needs a system other than Windows")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
 
 
 @pytest.fixture

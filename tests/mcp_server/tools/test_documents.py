@@ -284,13 +284,13 @@ def test_only_what_lies_under_a_root_is_allowed(places, path, is_allowed):
 )
 def test_a_path_that_is_not_absolute_here_is_refused(places, path, monkeypatch):
     if sys.platform == "win32" and path.startswith("\\\\"):
-        pytest.skip("needs a system other than Windows: a share is absolute there")
+        pytest.skip("needs POSIX paths: a share is absolute elsewhere")
     monkeypatch.chdir(places)
     with pytest.raises(Exception, match="must be absolute"):
         allowed(Path(path), (places / "root",))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX links")
 def test_a_link_that_leads_out_of_the_root_is_refused(places):
     os.symlink(places / "outside", places / "root" / "link")
     with pytest.raises(Exception, match="outside the allowed folders"):
@@ -307,7 +307,7 @@ def test_a_link_that_leads_out_of_the_root_is_refused(places):
 )
 async def test_windows_paths_are_refused_where_they_mean_nothing(connect, path):
     if sys.platform == "win32":
-        pytest.skip("needs a system other than Windows")
+        pytest.skip("needs POSIX")
     async with connect() as client:
         result = await client.call_tool("index_documents", {"path": path})
     assert result.is_error

