@@ -1,0 +1,160 @@
+"""The engine joins the rooms: models chosen, an index of one model, questions to passages."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.decode.sampling import SamplingParams
+from engine.engine import Engine, EngineOptions
+from engine.errors import DocumentNotFound, ModelMissing, Unavailable, WrongEmbedder
+from engine.models import catalog
+from engine.text.chat import Message
+
+
+@pytest.fixture
+def options(tmp_path, models_dir) -> EngineOptions:
+    return EngineOptions(models_dir=models_dir, index_file=tmp_path / "index.sqlite")
+
+
+@pytest.fixture
+def engine(options) -> Iterator[Engine]:
+    opened = Engine(options)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def notes(tmp_path) -> Path:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "sea.md").write_text("# Tides\n\nThe moon pulls at the sea.\n\n## Neap\n\nWeak.\n")
+    (folder / "tea.md").write_text("Let the leaves steep for three minutes.\n")
+    return folder
+
+
+def finish(engine: Engine, folder: Path):
+    return list(engine.index(folder))[-1].report
+
+
+def test_a_question_finds_the_passage_that_answers_it(engine, notes):
+    assert finish(engine, notes).indexed == 2
+    hits = engine.search("How long do I brew it?", 5)
+    assert hits[0].document.path == str((notes / "tea.md").resolve())
+    assert hits[0].score > hits[-1].score
+    assert finish(engine, notes).embedded_texts == 0
+
+
+def test_a_document_is_read_back_line_by_line(engine, notes):
+    finish(engine, notes)
+    (document,) = [one for one in engine.documents() if one.path.endswith("sea.md")]
+    found, lines = engine.read_document(document.document_id)
+    assert found == document
+    assert "".join(lines) == (notes / "sea.md").read_text()
+    assert len(lines) == document.line_count == 7
+
+
+def test_removing_one_unknown_document_removes_none(engine, notes):
+    finish(engine, notes)
+    known = engine.documents()[0].document_id
+    with pytest.raises(DocumentNotFound):
+        engine.remove_documents([known, "0" * 16])
+    assert engine.index_statistics().documents == 2
+    assert engine.remove_documents([known]) == 1
+
+
+def test_models_are_told_without_being_loaded(engine):
+    embedder, decoder = engine.models()
+    assert (embedder.task, embedder.state, embedder.model_id) == (
+        "embed",
+        "waiting",
+        "all-minilm-l6-v2",
+    )
+    assert (embedder.dimensions, embedder.max_tokens, embedder.provider) == (384, 256, "")
+    assert (decoder.task, decoder.license, decoder.max_tokens) == ("generate", "Apache-2.0", 8192)
+    assert engine.embedder.loaded() is None
+    engine.embedder.get()
+    assert engine.models()[0].state == "ready"
+    assert engine.models()[0].provider == "cpu"
+
+
+def test_without_models_each_use_names_the_command(tmp_path):
+    engine = Engine(EngineOptions(models_dir=tmp_path, index_file=tmp_path / "index.sqlite"))
+    with pytest.raises(ModelMissing, match="npu-gateway pull"):
+        engine.search("x", 1)
+    with pytest.raises(ModelMissing, match="npu-gateway pull"):
+        engine.decoder.get()
+    assert [status.model_id for status in engine.models()] == ["", ""]
+    assert "npu-gateway pull" in engine.models()[0].why
+    engine.close()
+
+
+def test_offline_wins_over_pull(tmp_path):
+    engine = Engine(
+        EngineOptions(
+            models_dir=tmp_path, index_file=tmp_path / "index.sqlite", pull=True, offline=True
+        )
+    )
+    with pytest.raises(ModelMissing):
+        engine.embedder.get()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pull_fetches_what_is_missing_at_first_use(tmp_path, models_dir):
+    engine = Engine(
+        EngineOptions(
+            models_dir=tmp_path / "models", index_file=tmp_path / "index.sqlite", pull=True
+        )
+    )
+    decoder = engine.decoder.get()
+    pieces = decoder.generate([Message("user", "Say hello.")], SamplingParams(max_tokens=2))
+    assert "".join(piece.text for piece in pieces)
+    assert engine.models()[1].model_id == "smollm2-135m-instruct"
+    assert not (tmp_path / "models" / catalog.to_fetch("embed", None).model_id).exists()
+    engine.close()
+
+
+def test_an_index_of_another_embedder_is_refused_with_both_names(engine, notes, options, tmp_path):
+    finish(engine, notes)
+    other = tmp_path / "other-model"
+    shutil.copytree(
+        options.models_dir / "all-minilm-l6-v2",
+        other,
+        ignore=shutil.ignore_patterns("npu-gateway.json"),
+    )
+    pooling = {"word_embedding_dimension": 384, "pooling_mode_cls_token": True}
+    (other / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    second = Engine(
+        EngineOptions(
+            models_dir=options.models_dir, index_file=options.index_file, embedder=str(other)
+        )
+    )
+    second.embedder.get()
+    for use in (lambda: second.search("x", 1), lambda: finish(second, notes)):
+        with pytest.raises(WrongEmbedder, match=r"all-minilm-l6-v2.*other-model") as refused:
+            use()
+        assert "--rebuild" in str(refused.value)
+    assert "other-model" in second.index_problem()
+    assert len(second.documents()) == 2, "listing needs no vectors"
+    second.clear_index()
+    assert finish(second, notes).indexed == 2
+    assert second.index_problem() == ""
+    second.close()
+    assert "other-model" in engine_problem_after_search(engine)
+
+
+def engine_problem_after_search(engine: Engine) -> str:
+    with pytest.raises(WrongEmbedder) as refused:
+        engine.search("x", 1)
+    return str(refused.value)
+
+
+def test_a_closed_engine_refuses_every_use(options):
+    engine = Engine(options)
+    engine.embedder.get()
+    engine.close()
+    for use in (engine.embedder.get, engine.decoder.get, engine.documents):
+        with pytest.raises(Unavailable, match="shutting down"):
+            use()
