@@ -158,6 +158,11 @@ def float_folder(smollm2_gguf, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def published(smollm2_gguf) -> dict[str, np.ndarray]:
+    return published_weights(smollm2_gguf)
+
+
+@pytest.fixture(scope="module")
 def tokenizer(shipped_folder) -> tokenizers.Tokenizer:
     return tokenizers.Tokenizer.from_file(str(shipped_folder / "tokenizer.json"))
 
@@ -170,30 +175,30 @@ def prompts(tokenizer) -> list[list[int]]:
 def test_8_bit_logits_equal_a_forward_pass_over_the_stored_weights_within_1e_2(
     float_folder, prompts
 ):
-    """All 30 layers, 12 tokens. Measured on x86-64: 5e-5 at most, logits being around 20."""
+    """All 30 layers, 12 tokens. Measured on x86-64: 8e-5 at most, logits reaching 31."""
     ids = prompts[0][:12]
     expected = Forward(config_of(float_folder), stored_weights(float_folder))(ids)
     np.testing.assert_allclose(Graph(float_folder).logits([ids]), expected, atol=1e-2, rtol=0)
 
 
 def test_stored_weights_are_the_published_ones_within_a_thirtieth_of_a_step(
-    shipped_folder, smollm2_gguf
+    shipped_folder, published
 ):
     stored = stored_weights(shipped_folder)
-    for name, published in published_weights(smollm2_gguf).items():
-        blocks = published.reshape(-1, 32)
+    for name, weights in published.items():
+        blocks = weights.reshape(-1, 32)
         steps = (blocks.max(-1) - blocks.min(-1)) / 15
-        exact = published.ndim == 1 or name == "token_embd"
-        error = np.abs(stored[name] - published).reshape(-1, 32)
+        exact = weights.ndim == 1 or name == "token_embd"
+        error = np.abs(stored[name] - weights).reshape(-1, 32)
         assert np.all(error.max(-1) <= (0 if exact else steps / 30 + 1e-7)), name
 
 
-def test_the_shipped_form_agrees_with_the_published_weights(shipped_folder, smollm2_gguf, prompts):
+def test_the_shipped_form_agrees_with_the_published_weights(shipped_folder, published, prompts):
     """Activations are rounded to 8 bits here, which moves the winner where two are close.
 
-    Measured on x86-64 over these 95 tokens: the same winner for 92, logits off by 0.23 on average.
+    Measured on x86-64 over these 79 tokens: the same winner for 76, logits off by 0.21 on average.
     """
-    forward = Forward(config_of(shipped_folder), published_weights(smollm2_gguf))
+    forward = Forward(config_of(shipped_folder), published)
     graph = Graph(shipped_folder)
     expected = np.concatenate([forward(ids) for ids in prompts])
     found = np.concatenate([graph.logits([ids]) for ids in prompts])
@@ -205,7 +210,7 @@ def test_tokens_in_steps_give_the_logits_of_all_at_once(float_folder, prompts):
     ids = prompts[0][:12]
     graph = Graph(float_folder)
     at_once = graph.logits([ids])
-    in_steps = graph.logits([ids[:7], ids[7:8], ids[8:9], ids[9:]])
+    in_steps = graph.logits([ids[:7], ids[7:8], ids[8:]])
     np.testing.assert_allclose(in_steps, at_once, atol=1e-3, rtol=0)
 
 
