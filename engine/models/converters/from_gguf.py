@@ -102,7 +102,7 @@ class _Metadata:
 def _facts(metadata: _Metadata, vocabulary: int) -> LlamaFacts:
     heads = metadata.get("llama.attention.head_count", int)
     hidden = metadata.get("llama.embedding_length", int)
-    # Half of what fits float32's shortest form is noise: 1e-05 is stored as 9.99999974e-06.
+    # A float32; the number that was meant is its shortest decimal form, 1e-05 not 9.99999975e-06.
     epsilon = metadata.get("llama.attention.layer_norm_rms_epsilon", np.float32)
     if heads < 1 or hidden % heads:
         raise ModelBroken(f"The model's {heads} heads do not divide its width {hidden}. {_ADVICE}")
