@@ -9,7 +9,7 @@ gguf dequantises them: how often the likeliest token is the same, how far logits
 Kullback-Leibler divergence of the next token's distribution in nats.
 
 Notes. Figures are of one run in turn with the losing ideas, which have left the code, over 128
-other tokens (Linux x86-64 with AVX-512 VNNI, 2 threads, ONNX Runtime 1.32.0, machine not quite idle):
+other tokens (Linux x86-64 with AVX-512 VNNI, 2 threads, ONNX Runtime 1.32.0, machine half idle):
 
     weights                               answer   read   the same   divergence
                                            tok/s  tok/s     winner         nats
