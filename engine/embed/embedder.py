@@ -23,7 +23,7 @@ Kind = Literal["query", "document"]
 
 # Chosen by examples/benchmarks/embed.py, where the losers stand too: on a CPU large batches gain
 # nothing, pad more, and keep a caller who waits or has cancelled waiting longer.
-MAX_BATCH_TOKENS = 1024
+MAX_BATCH_TOKENS = 512
 MAX_ROWS = 64
 
 
