@@ -20,7 +20,7 @@ What it said of all-MiniLM-L6-v2 on Linux x86-64 with 2 cores, ONNX Runtime 1.32
     16,384 x 64              6,354      2,052 ms    23.1 %
     as they come x 32        3,500      1,098 ms    53.5 %
 
-Larger batches lose twice: they pad more, and their activations leave the cache (negative: the
+Larger batches pad more and, presumably, push activations out of the cache (negative: the
 budgets of GPU servers, 16,384 tokens, are the slowest sorted way here). One text a run is near the
 best on this mix but loses a third on texts of 12 words (7,395 tokens/s against 11,693 for 512 x 64
 and 9,755 for 512 x 8; a separate script, best of 7). A query took 1.8 ms at p50 and 2.2 ms at p95
