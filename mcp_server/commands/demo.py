@@ -203,7 +203,7 @@ async def _embed(stage: Stage, client: Client) -> None:
 
 
 async def _generate(stage: Stage, client: Client, passage: str) -> None:
-    prompt = f"Say in one sentence what to check first:\n\n{passage}"
+    prompt = f"{passage}\n\nWhat should I check first?"
     result = await _call(client, "generate", {"prompt": prompt, "max_tokens": 60})
     if not _text(result).strip():
         raise DemoFailed("generate gave no text.")

@@ -10,10 +10,10 @@ PROMPT = "List three colours of the rainbow."
 
 async def test_the_answer_is_exactly_the_text_and_how_it_ended_is_visible(connect):
     async with connect() as client:
-        result = await client.call_tool("generate", {"prompt": "What is the capital of France?"})
+        result = await client.call_tool("generate", {"prompt": "What is the capital of Germany?"})
     assert [part.type for part in result.content] == ["text"]
     assert result.structured_content is None
-    assert "Paris" in result.content[0].text
+    assert "Berlin" in result.content[0].text
     assert result.meta["finish_reason"] == "stop"
     assert result.meta["model"] == "smollm2-135m-instruct"
     assert result.meta["provider"] == "cpu"
