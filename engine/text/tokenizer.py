@@ -153,9 +153,13 @@ class Tokenizer:
 
 
 def _respell(described: dict[str, Any], marks: dict[str, str]) -> None:
-    """Spells control tokens by their marks in a parsed tokenizer.json, wherever they occur."""
+    """Spells control tokens by their marks in a parsed tokenizer.json, wherever they occur.
+
+    A mark is found wherever it stands: neither normalised nor kept from the words beside it.
+    """
     for token in described["added_tokens"]:
-        token["content"] = marks.get(token["content"], token["content"])
+        if mark := marks.get(token["content"]):
+            token |= {"content": mark, "normalized": False, "single_word": False}
     model = described["model"]
     if model["type"] == "Unigram":
         model["vocab"] = [[marks.get(text, text), score] for text, score in model["vocab"]]

@@ -1,11 +1,12 @@
 """Encoding and decoding, with control tokens that texts cannot forge."""
 
+import json
 import random
 from pathlib import Path
 
 import pytest
 import tokenizers
-from tiny_models import byte_tokenizer
+from tiny_models import byte_tokenizer, phi3_like_tokenizer
 from tokenizers import AddedToken, processors
 
 from engine.errors import InvalidInput, ModelBroken
@@ -87,6 +88,45 @@ def test_a_word_of_the_vocabulary_that_spells_a_control_token_is_out_of_reach(
     tokenizer = Tokenizer.open(tmp_path / "tokenizer.json")
     assert tokenizer.encode("a</s>") == [3, 1]
     assert tokenizer.encode_plain("a</s>") == [3, 5, 6, 7, 8]
+
+
+def _with_control_tokens(folder: Path, normalizer: object, **changes: bool) -> Tokenizer:
+    """The Phi-3-like tokenizer with another normaliser and other control tokens."""
+    described = json.loads(phi3_like_tokenizer().to_str())
+    described["normalizer"] = normalizer
+    for token in described["added_tokens"]:
+        token.update(changes)
+    (folder / "tokenizer.json").write_text(json.dumps(described), "utf-8")
+    return Tokenizer.open(folder / "tokenizer.json")
+
+
+PREPEND = {"type": "Prepend", "prepend": "▁"}
+REPLACE = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+TURN = [Control("<|user|>"), "\nHi the", Control("<|end|>"), "in", Control("<|assistant|>")]
+
+
+@pytest.mark.parametrize("normalizer", [None, PREPEND, REPLACE])
+@pytest.mark.parametrize("changes", [{"normalized": True}, {"single_word": True}])
+def test_a_control_is_its_token_however_the_file_would_look_for_it(
+    tmp_path: Path, normalizer: object, changes: dict[str, bool]
+) -> None:
+    tokenizer = _with_control_tokens(tmp_path, normalizer, **changes)
+    control = {tokenizer.token_id(text) for text in tokenizer.control_texts}
+    control -= {tokenizer.token_id("<unk>")}
+    found = [token_id for token_id in tokenizer.encode_parts(TURN) if token_id in control]
+    assert found == [tokenizer.token_id(part.text) for part in TURN if isinstance(part, Control)]
+
+
+@pytest.mark.parametrize("normalizer", [None, PREPEND, REPLACE])
+def test_texts_around_normalised_control_tokens_are_encoded_as_the_file_says(
+    tmp_path: Path, normalizer: object
+) -> None:
+    tokenizer = _with_control_tokens(tmp_path, normalizer, normalized=True)
+    for text in ("Hi the", "  the in\n", "中, the end."):
+        assert [tokenizer.encode_parts([text])] == tokenizer.encode_batch([text])
+    if normalizer != PREPEND:  # It hides every control token but the first from the file's own.
+        text = "".join(part.text if isinstance(part, Control) else part for part in TURN)
+        assert [tokenizer.encode_parts(TURN)] == tokenizer.encode_batch([text])
 
 
 def test_truncation_and_padding_of_the_file_are_switched_off(tmp_path: Path) -> None:
