@@ -110,7 +110,11 @@ class ChatTemplate:
     def _render(self, turns: list[dict[str, str]], add_generation_prompt: bool) -> str:
         try:
             return self._template.render(
-                messages=turns, add_generation_prompt=add_generation_prompt, **self._names
+                messages=turns,
+                add_generation_prompt=add_generation_prompt,
+                tools=None,
+                documents=None,
+                **self._names,
             )
         except InvalidInput:
             raise

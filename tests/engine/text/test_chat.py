@@ -169,6 +169,15 @@ def test_what_templates_on_the_hub_rely_on_is_there(byte_level: Tokenizer) -> No
     assert byte_level.decode(ids) == '{"é": "a<b"}%'
 
 
+def test_a_template_finds_neither_tools_nor_documents(byte_level: Tokenizer) -> None:
+    source = (
+        "{% if tools is not none %}tools{% endif %}{% if documents is not none %}documents"
+        "{% endif %}{{ messages[0].content }}"
+    )
+    ids = ChatTemplate(source, byte_level).render_ids([Message("user", "Hi")])
+    assert byte_level.decode(ids) == "Hi"
+
+
 def test_a_template_may_refuse_the_roles(byte_level: Tokenizer) -> None:
     source = "{{ raise_exception('System role not supported') }}"
     with pytest.raises(InvalidInput, match="System role not supported"):
