@@ -151,7 +151,7 @@ class Embedder:
 
         Raises what `embed` raises, at the first step or at the one that failed.
         """
-        _refuse_unreadable(texts)
+        _refuse_other_types(texts)
         _refuse_empty(texts)
         prefix = self._spec.query_prefix if kind == "query" else ""
         rows = self._tokenizer.encode_batch([prefix + text for text in texts])
@@ -184,7 +184,7 @@ class Embedder:
         Raises:
             InvalidInput: Not a string, or not Unicode text; the message names its index.
         """
-        _refuse_unreadable(texts)
+        _refuse_other_types(texts)
         return [len(row) for row in self._tokenizer.encode_batch(texts)]
 
     def close(self) -> None:
@@ -225,16 +225,12 @@ def _padding_id(tokenizer: Tokenizer) -> int:
     return tokenizer.token_id("[PAD]") or tokenizer.token_id("<pad>") or 0
 
 
-def _refuse_unreadable(texts: Sequence[object]) -> None:
+def _refuse_other_types(texts: Sequence[object]) -> None:
     if isinstance(texts, str):
         raise InvalidInput("Give a list of texts, not one text.")
     for index, text in enumerate(texts):
         if not isinstance(text, str):
             raise InvalidInput(f"Text {index} is a {type(text).__name__}; give a string.")
-        if not _is_unicode(text):
-            raise InvalidInput(
-                f"Text {index} holds half of a surrogate pair; give well-formed Unicode text."
-            )
 
 
 def _refuse_empty(texts: Sequence[str]) -> None:
@@ -243,11 +239,3 @@ def _refuse_empty(texts: Sequence[str]) -> None:
     for index, text in enumerate(texts):
         if not text.strip():
             raise EmptyInput(f"Text {index} is empty; leave it out or give it some text.")
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

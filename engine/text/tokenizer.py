@@ -20,6 +20,7 @@ import tokenizers
 
 from engine.errors import InvalidInput, ModelBroken
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 
 
@@ -176,8 +177,9 @@ def _encode(
     try:
         encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=special_tokens)
     except TypeError as error:
+        index = next(i for i, text in enumerate(texts) if _SURROGATE.search(text))
         raise InvalidInput(
-            "The text holds a lone surrogate (half of a UTF-16 pair), which is no character; "
-            "remove it or decode the text again."
+            f"{'The text' if len(texts) == 1 else f'Text {index}'} holds a lone surrogate (half of "
+            "a UTF-16 pair), which is no character; remove it or decode the text again."
         ) from error
     return [encoding.ids for encoding in encodings]

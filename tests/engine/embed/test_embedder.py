@@ -230,7 +230,7 @@ def test_the_model_is_described(tiny: MakeSpec) -> None:
         (["w1", "w2", " \t\r\n\u3000"], EmptyInput, "Text 2 is empty"),
         (["w1", None], InvalidInput, "Text 1 is a NoneType"),
         ([b"w1"], InvalidInput, "Text 0 is a bytes"),
-        (["w1", "w2 \ud83d"], InvalidInput, "Text 1 holds half of a surrogate pair"),
+        (["w1", "w2 \ud83d"], InvalidInput, "Text 1 holds a lone surrogate"),
         ("w1", InvalidInput, "a list of texts"),
     ],
 )
@@ -243,7 +243,7 @@ def test_bad_texts_are_refused_with_their_index(
 
 
 def test_a_text_that_is_not_unicode_is_not_counted(tiny: MakeSpec) -> None:
-    with pytest.raises(InvalidInput, match="Text 1 holds half of a surrogate pair"):
+    with pytest.raises(InvalidInput, match="Text 1 holds a lone surrogate"):
         Embedder.open(tiny()).count_tokens(["w1", "\udc80"])
 
 
