@@ -213,10 +213,20 @@ class Embedder:
 
 
 def _frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """The special tokens the model expects before and after a text."""
+    """The special tokens the model expects before and after a text.
+
+    Raises:
+        ModelBroken: A text does not stand between them.
+    """
     (bare,) = tokenizer.encode_batch(["a"])
     (whole,) = tokenizer.encode_batch(["a"], special_tokens=True)
-    start = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
+    starts = [i for i in range(len(whole)) if bare and whole[i : i + len(bare)] == bare]
+    if not starts:
+        raise ModelBroken(
+            f"{tokenizer.name} does not put its special tokens around the tokens of a text; fetch "
+            "the model again."
+        )
+    start = starts[0]
     return whole[:start], whole[start + len(bare) :]
 
 

@@ -36,7 +36,8 @@ class Tokenizer:
 
     def __init__(self, tokenizer: tokenizers.Tokenizer, name: str) -> None:
         self._tokenizer = tokenizer
-        self._name = name
+        self.name = name
+        """For messages: which file this is."""
         tokenizer.no_truncation()
         tokenizer.no_padding()
 
@@ -145,11 +146,11 @@ class Tokenizer:
             shielded = tokenizers.Tokenizer.from_str(json.dumps(described))
         except Exception as error:  # The library raises plain exceptions.
             raise ModelBroken(
-                f"{self._name} builds words from control tokens, so texts cannot be kept apart "
+                f"{self.name} builds words from control tokens, so texts cannot be kept apart "
                 "from them; use another model."
             ) from error
         if any(self.token_id(text) != shielded.token_to_id(mark) for text, mark in marks.items()):
-            raise ModelBroken(f"{self._name} numbers its control tokens in a way that is not read.")
+            raise ModelBroken(f"{self.name} numbers its control tokens in a way that is not read.")
         return marks, shielded
 
 

@@ -38,13 +38,13 @@ class TinyGraph:
     """Name of a 2-D output, listed first; empty for none."""
 
 
-def write_tokenizer(path: Path) -> None:
+def write_tokenizer(path: Path, template: str) -> None:
     vocabulary = {word: number for number, word in enumerate(WORDS)}
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
     tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
     tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single=template, special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     tokenizer.save(str(path))
 
@@ -102,10 +102,17 @@ def _nodes(graph: TinyGraph) -> list[onnx.NodeProto]:
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Callable[..., EmbedderSpec]:
-    """Makes a model folder; keywords go to TinyGraph, `changes` to the EmbedderSpec."""
+    """Makes a model folder; keywords go to TinyGraph, `changes` to the EmbedderSpec.
 
-    def make(changes: dict[str, object] | None = None, **graph: object) -> EmbedderSpec:
-        write_tokenizer(tmp_path / "tokenizer.json")
+    `template` is what the tokenizer puts around a text.
+    """
+
+    def make(
+        changes: dict[str, object] | None = None,
+        template: str = "[CLS] $A [SEP]",
+        **graph: object,
+    ) -> EmbedderSpec:
+        write_tokenizer(tmp_path / "tokenizer.json", template)
         write_graph(tmp_path / "model.onnx", TinyGraph(**graph))
         spec = EmbedderSpec(
             model_id="tiny",

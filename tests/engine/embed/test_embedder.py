@@ -258,11 +258,21 @@ def test_a_text_that_is_not_unicode_is_not_counted(tiny: MakeSpec) -> None:
         ({}, {"extra_input": "pixel_values"}, "takes attention_mask, input_ids, pixel_values"),
         ({}, {"states": "", "sentence": "sentence_embedding"}, "no token states"),
         ({}, {"vectors": np.full((44, 8), np.nan, np.float32)}, "not numbers"),
+        ({}, {"template": "[CLS] [SEP]"}, r"tokenizer\.json in .* around the tokens of a text"),
     ],
-    ids=["small vocabulary", "dimensions", "unknown input", "pooled only", "not a number"],
+    ids=["small vocabulary", "dimensions", "unknown input", "pooled only", "not a number", "frame"],
 )
 def test_a_model_that_cannot_serve_is_refused_when_it_is_opened(
     tiny: MakeSpec, changes: dict[str, object], graph: dict[str, object], said: str
 ) -> None:
     with pytest.raises(ModelBroken, match=said):
         Embedder.open(tiny(changes, **graph))
+
+
+def test_a_tokenizer_that_has_no_token_for_a_letter_is_refused(tiny: MakeSpec) -> None:
+    spec = tiny()
+    described = json.loads(spec.tokenizer_file.read_text("utf-8"))
+    described["normalizer"] = {"type": "Replace", "pattern": {"String": "a"}, "content": ""}
+    spec.tokenizer_file.write_text(json.dumps(described), "utf-8")
+    with pytest.raises(ModelBroken, match="around the tokens of a text"):
+        Embedder.open(spec)
