@@ -12,7 +12,7 @@ from onnx import TensorProto
 from engine.embed.embedder import Embedder
 from engine.errors import EmptyInput, InvalidInput, ModelBroken, Unavailable
 from engine.models import folder
-from engine.models.spec import EmbedderSpec
+from engine.models.spec import EmbedderSpec, ModelSpec
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "minilm_embeddings.npz"
 
@@ -21,7 +21,11 @@ MakeSpec = Callable[..., EmbedderSpec]
 
 @pytest.fixture(scope="module")
 def minilm(minilm_folder: Path) -> Embedder:
-    spec = folder.read(minilm_folder)
+    return _opened(folder.read_installed, minilm_folder)
+
+
+def _opened(read: Callable[[Path], ModelSpec], model_folder: Path) -> Embedder:
+    spec = read(model_folder)
     assert isinstance(spec, EmbedderSpec)
     return Embedder.open(spec, threads=2)
 
@@ -45,10 +49,14 @@ def alike(left: np.ndarray, right: np.ndarray, tolerance: float = 1e-6) -> bool:
 # The real model.
 
 
+@pytest.mark.parametrize("read", [folder.read_installed, folder.read])
 def test_fifty_varied_texts_have_the_vectors_that_sentence_transformers_gives(
-    minilm: Embedder, reference: tuple[list[str], np.ndarray, list[int]]
+    minilm_folder: Path,
+    reference: tuple[list[str], np.ndarray, list[int]],
+    read: Callable[[Path], ModelSpec],
 ) -> None:
     texts, expected, token_counts = reference
+    minilm = _opened(read, minilm_folder)
     embeddings = minilm.embed(texts, "document")
     assert embeddings.vectors.dtype == np.float32
     assert alike(embeddings.vectors, expected, 1e-4)
