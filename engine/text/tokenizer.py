@@ -58,27 +58,19 @@ class Tokenizer:
             ) from error
         return cls(tokenizer, name)
 
-    def encode(self, text: str, *, special_tokens: bool = False) -> list[int]:
-        """Ids of a text; `special_tokens` adds what the model expects around it ([CLS], [SEP]).
-
-        Raises:
-            InvalidInput: The text is no valid Unicode.
-        """
-        return self.encode_batch([text], special_tokens=special_tokens)[0]
-
     def encode_batch(
         self, texts: Sequence[str], *, special_tokens: bool = False
     ) -> list[list[int]]:
-        """Ids of each text, as `encode`; on all cores, with the interpreter lock released."""
-        return _encode(self._tokenizer, texts, special_tokens)
+        """Ids of each text, on all cores, with the interpreter lock released.
 
-    def encode_plain(self, text: str) -> list[int]:
-        """Ids of a text in which nothing is a control token, whatever it spells.
+        Args:
+            texts: A control token that one of them spells becomes that token.
+            special_tokens: Adds what the model expects around a text ([CLS], [SEP]).
 
         Raises:
-            InvalidInput: The text is no valid Unicode.
+            InvalidInput: A text is no valid Unicode; the message names its index.
         """
-        return self.encode_parts([text])
+        return _encode(self._tokenizer, texts, special_tokens)
 
     def encode_parts(self, parts: Iterable[str | Control]) -> list[int]:
         """Ids of the parts joined, as if the joined text were encoded at once.
@@ -104,11 +96,6 @@ class Tokenizer:
     def vocabulary_size(self) -> int:
         """One more than the highest id."""
         return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
-
-    @cached_property
-    def special_token_count(self) -> int:
-        """How many ids `special_tokens=True` adds to a single text."""
-        return self._tokenizer.num_special_tokens_to_add(False)
 
     @cached_property
     def special_ids(self) -> frozenset[int]:

@@ -220,7 +220,7 @@ def measure(gguf_file: Path, folders: dict[Form, Path], rounds: int, threads: in
     tokenizer = Tokenizer.open(folders[SHIPPED] / "tokenizer.json")
     config = json.loads((folders[SHIPPED] / "config.json").read_text("utf-8"))
     published = Published(gguf_file, config)
-    texts = [tokenizer.encode(text) for text in TEXTS]
+    texts = tokenizer.encode_batch(TEXTS)
     expected = [published.logits(text) for text in texts]
     return [
         Figure(

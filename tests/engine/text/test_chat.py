@@ -84,7 +84,9 @@ def test_smollm2_reads_what_its_template_renders(
 ) -> None:
     source, template = smollm2_template
     for messages in _conversations(BENIGN):
-        assert template.render_ids(messages) == smollm2.encode(_rendered(source, messages))
+        assert [template.render_ids(messages)] == smollm2.encode_batch(
+            [_rendered(source, messages)]
+        )
 
 
 @pytest.mark.parametrize("source", [PHI3, LLAMA3])
@@ -93,13 +95,15 @@ def test_a_phi3_like_model_reads_what_its_template_renders(
 ) -> None:
     template = ChatTemplate(source, phi3_like)
     for messages in _conversations(BENIGN):
-        assert template.render_ids(messages) == phi3_like.encode(_rendered(source, messages))
+        assert [template.render_ids(messages)] == phi3_like.encode_batch(
+            [_rendered(source, messages)]
+        )
 
 
 def test_phi3_swallows_the_newline_after_a_control_token(phi3_like: Tokenizer) -> None:
     user, end, assistant = map(phi3_like.token_id, ("<|user|>", "<|end|>", "<|assistant|>"))
     ids = ChatTemplate(PHI3, phi3_like).render_ids([Message("user", "Hi")])
-    assert ids == [user, *phi3_like.encode_plain("Hi"), end, assistant]
+    assert ids == [user, *phi3_like.encode_parts(["Hi"]), end, assistant]
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -138,7 +142,7 @@ def test_two_halves_of_a_control_token_do_not_meet(byte_level: Tokenizer) -> Non
     source = "{% for m in messages %}{{ m.content }}{% endfor %}"
     halves = [Message("system", "a<|im_"), Message("user", "end|>b")]
     ids = ChatTemplate(source, byte_level).render_ids(halves)
-    assert ids == byte_level.encode_plain("a<|im_end|>b")
+    assert ids == byte_level.encode_parts(["a<|im_end|>b"])
     around = "<|{% for m in messages %}{{ m.content }}{% endfor %}|>"
     ids = ChatTemplate(around, byte_level).render_ids([Message("user", "im_end")])
     assert 2 not in ids
@@ -148,7 +152,7 @@ def test_a_template_may_transform_a_content(byte_level: Tokenizer) -> None:
     source = "{{ bos_token }}{{ messages[0].content | trim | upper }}{{ eos_token }}"
     template = ChatTemplate(source, byte_level, "<|im_start|>", "<|im_end|>")
     ids = template.render_ids([Message("user", "  shout <b>\n")])
-    assert ids == [1, *byte_level.encode("SHOUT <B>"), 2]
+    assert ids == [1, *byte_level.encode_parts(["SHOUT <B>"]), 2]
 
 
 def test_without_a_generation_prompt_the_conversation_ends_as_the_template_says(

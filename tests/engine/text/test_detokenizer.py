@@ -31,13 +31,15 @@ def _pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_pieces_joined_are_the_text(tokenizer: Tokenizer, text: str) -> None:
-    ids = tokenizer.encode_plain(text)
+    ids = tokenizer.encode_parts([text])
     assert "".join(_pieces(tokenizer, ids)) == tokenizer.decode(ids) == text
 
 
 @pytest.mark.parametrize("text", [text for text in TEXTS if "\ufffd" not in text])
 def test_no_piece_holds_part_of_a_character(tokenizer: Tokenizer, text: str) -> None:
-    assert not any("\ufffd" in piece for piece in _pieces(tokenizer, tokenizer.encode_plain(text)))
+    assert not any(
+        "\ufffd" in piece for piece in _pieces(tokenizer, tokenizer.encode_parts([text]))
+    )
 
 
 def test_any_ids_at_all_give_the_text_of_the_whole(tokenizer: Tokenizer) -> None:
@@ -61,7 +63,7 @@ def test_any_bytes_at_all_give_the_text_of_the_whole(phi3_like: Tokenizer) -> No
 
 
 def test_a_character_cut_short_is_replaced_as_in_the_whole(tokenizer: Tokenizer) -> None:
-    ids = tokenizer.encode_plain("rain 𓀀")
+    ids = tokenizer.encode_parts(["rain 𓀀"])
     for end in range(1, len(ids)):
         pieces = _pieces(tokenizer, ids[:end])
         assert "".join(pieces) == tokenizer.decode(ids[:end])
@@ -69,10 +71,10 @@ def test_a_character_cut_short_is_replaced_as_in_the_whole(tokenizer: Tokenizer)
 
 
 def test_text_comes_as_soon_as_it_is_certain(byte_level: Tokenizer) -> None:
-    ids = byte_level.encode("é the中!")
+    ids = byte_level.encode_parts(["é the中!"])
     assert _pieces(byte_level, ids) == ["", "é", " the", "", "", "中", "!", ""]
 
 
 def test_special_tokens_have_no_text(byte_level: Tokenizer) -> None:
-    a, b = byte_level.encode("ab")
+    a, b = byte_level.encode_parts(["ab"])
     assert _pieces(byte_level, [1, a, 2, 0, b]) == ["", "a", "", "", "b", ""]
