@@ -117,6 +117,7 @@ def write_decoder(folder: Path, form: Form | None = None) -> DecoderSpec:
         "chat_template": CHAT_TEMPLATE,
     }
     config = {
+        "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "vocab_size": vocabulary,
         "hidden_size": HIDDEN,

@@ -13,24 +13,6 @@ from engine.models.spec import Pooling, Task
 
 Json = dict[str, Any]
 
-_DECODER_TYPES = frozenset(
-    [
-        "gemma",
-        "gemma2",
-        "gpt2",
-        "gpt_neox",
-        "granite",
-        "llama",
-        "mistral",
-        "olmo2",
-        "phi",
-        "phi3",
-        "qwen2",
-        "qwen3",
-        "smollm3",
-        "stablelm",
-    ]
-)
 # Their position table starts after the padding id: two of its rows take no token.
 _OFFSET_TYPES = frozenset(["camembert", "mpnet", "roberta", "xlm-roberta"])
 
@@ -39,6 +21,8 @@ _POOLING_MODES: dict[str, Pooling] = {
     "pooling_mode_mean_tokens": "mean",
 }
 _SERVED_MODULES = frozenset(["Transformer", "Pooling", "Normalize"])
+
+_TEMPLATE_FILE = "chat_template.jinja"
 
 # Tokenizers say this or more where their authors set no limit.
 _NO_LIMIT = 1_000_000
@@ -50,13 +34,7 @@ def read(folder: Path, name: str) -> Json:
     Raises:
         ModelBroken: It is no JSON object.
     """
-    file = folder / name
-    if not file.is_file():
-        return {}
-    try:
-        value = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelBroken(f"{name} in {folder.name} is not readable JSON ({error}).") from error
+    value: Any = _parsed(folder, name) if (folder / name).is_file() else {}
     if not isinstance(value, dict):
         raise ModelBroken(f"{name} in {folder.name} is not a JSON object.")
     return cast("Json", value)
@@ -64,9 +42,8 @@ def read(folder: Path, name: str) -> Json:
 
 def task_of(folder: Path) -> Task:
     """Whether the folder holds a decoder or, as every other model is taken to be, an embedder."""
-    config = read(folder, "config.json")
-    causal = any(str(name).endswith("ForCausalLM") for name in _list(config.get("architectures")))
-    if causal or config.get("model_type") in _DECODER_TYPES:
+    said = _list(read(folder, "config.json").get("architectures"))
+    if any(str(name).endswith("ForCausalLM") for name in said):
         return "generate"
     return "generate" if (folder / "genai_config.json").is_file() else "embed"
 
@@ -108,7 +85,7 @@ def embedder_max_tokens(folder: Path) -> int:
     """What one text may have at most, special tokens included."""
     config = read(folder, "config.json")
     positions = _positive(config.get("max_position_embeddings"))
-    if positions and config.get("model_type") in _OFFSET_TYPES:
+    if positions and _model_type(folder) in _OFFSET_TYPES:
         positions -= 2
     said = _positive(read(folder, "sentence_bert_config.json").get("max_seq_length"))
     said = said or _positive(read(folder, "tokenizer_config.json").get("model_max_length"))
@@ -129,9 +106,15 @@ def stop_token_ids(folder: Path) -> tuple[int, ...]:
     Raises:
         ModelBroken: No file does.
     """
-    places = (read(folder, "generation_config.json"), _genai_model(folder))
-    for place in (*places, read(folder, "config.json")):
-        ids = [i for i in _list(place.get("eos_token_id")) if type(i) is int]
+    places = {
+        "generation_config.json": read(folder, "generation_config.json"),
+        "genai_config.json": _genai_model(folder),
+        "config.json": read(folder, "config.json"),
+    }
+    for name, place in places.items():
+        ids = [i for i in _list(place.get("eos_token_id")) if i is not None]
+        if not all(type(i) is int and i >= 0 for i in ids):
+            raise ModelBroken(f"{name} in {folder.name} has an eos_token_id that is no token id.")
         if ids:
             return tuple(ids)
     raise ModelBroken(f"No file in {folder.name} names an eos_token_id; it could never stop.")
@@ -143,16 +126,23 @@ def chat_template(folder: Path) -> str:
     Raises:
         ModelBroken: There is none: the model was not trained to chat.
     """
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
+    if (folder / _TEMPLATE_FILE).is_file():
+        return _text(folder, _TEMPLATE_FILE)
     template: Any = read(folder, "tokenizer_config.json").get("chat_template")
     if isinstance(template, list):
-        named = cast("list[Json]", template)
-        template = {entry.get("name"): entry.get("template") for entry in named}.get("default")
+        template = _default(cast("list[Any]", template))
     if not isinstance(template, str):
-        raise ModelBroken(f"{folder.name} has no chat_template: choose an instruction-tuned model.")
+        raise ModelBroken(
+            f"tokenizer_config.json in {folder.name} has no chat_template: choose an "
+            "instruction-tuned model."
+        )
     return template
+
+
+def _default(templates: list[Any]) -> Any:
+    """Of templates with names, the one that is meant where nobody names one."""
+    named = [cast("Json", entry) for entry in templates if isinstance(entry, dict)]
+    return next((e.get("template") for e in named if e.get("name") == "default"), None)
 
 
 def special_token(folder: Path, name: str) -> str:
@@ -177,14 +167,37 @@ def _genai_model(folder: Path) -> Json:
 
 def _modules(folder: Path) -> list[str]:
     """Class names of modules.json, which unlike the other files is a list."""
-    file = folder / "modules.json"
-    if not file.is_file():
+    if not (folder / "modules.json").is_file():
         return []
+    entries: Any = _parsed(folder, "modules.json")
     try:
-        entries: list[Json] = json.loads(file.read_text(encoding="utf-8-sig"))
         return [str(entry["type"]).rpartition(".")[2] for entry in entries]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelBroken(f"modules.json in {folder.name} cannot be read ({error}).") from error
+    except (KeyError, TypeError) as error:
+        raise ModelBroken(f"modules.json in {folder.name} lists no modules ({error}).") from error
+
+
+def _model_type(folder: Path) -> str:
+    said = read(folder, "config.json").get("model_type", "")
+    if not isinstance(said, str):
+        raise ModelBroken(f"config.json in {folder.name} has a model_type that is no text.")
+    return said
+
+
+def _parsed(folder: Path, name: str) -> Any:
+    """What a JSON file says, all of whose texts can be written as UTF-8 again."""
+    try:
+        value = json.loads(_text(folder, name))
+        json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise ModelBroken(f"{name} in {folder.name} is not readable JSON ({error}).") from error
+    return value
+
+
+def _text(folder: Path, name: str) -> str:
+    try:
+        return (folder / name).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeError) as error:
+        raise ModelBroken(f"{name} in {folder.name} is not readable text ({error}).") from error
 
 
 def _list(value: Any) -> list[Any]:

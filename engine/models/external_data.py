@@ -38,7 +38,13 @@ def objection(folder: Path, location: str) -> str:
         return "is an absolute path"
     if ".." in path.parts or "\\" in location:
         return "may lead outside the folder"
-    file = folder / location
+    try:
+        return _objection_to_file(folder, folder / location)
+    except (OSError, ValueError) as error:
+        return f"is no file name here ({type(error).__name__})"
+
+
+def _objection_to_file(folder: Path, file: Path) -> str:
     if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder)):
         return "is a link that leads outside the folder"
     if not file.is_file():

@@ -115,17 +115,19 @@ def _own_facts(folder: Path) -> Facts:
 
 def _onnx_file(folder: Path) -> Path:
     named = configs.decoder_filename(folder)
-    if named and (reason := external_data.objection(folder, named)):
+    there = [place for place in _ONNX_PLACES if (folder / place).is_file()]
+    place = named or next(iter(there), "")
+    if not place:
         raise ModelBroken(
-            f"genai_config.json in {folder} names the graph {named!r}, which {reason}."
+            f"{folder} has no ONNX file at {' or '.join(_ONNX_PLACES)}; export the model to ONNX "
+            "first."
         )
-    places = [named] if named else _ONNX_PLACES
-    for place in places:
-        if (folder / place).is_file():
-            return folder / place
-    raise ModelBroken(
-        f"{folder} has no ONNX file at {' or '.join(places)}; export the model to ONNX first."
-    )
+    if reason := external_data.objection(folder, place):
+        raise ModelBroken(
+            f"The graph of {folder}{' in genai_config.json' if named else ''} is {place[:200]!r}, "
+            f"which {reason}; only plain files below the model's own folder are opened."
+        )
+    return folder / place
 
 
 def _excused(folder: Path, name: str) -> bool:

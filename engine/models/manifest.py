@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from engine.errors import ModelBroken
-from engine.models import checksum
+from engine.models import checksum, configs
 from engine.models.catalog import DecoderFacts, EmbedderFacts, Facts, KnownFile
 from engine.models.spec import Pooling
 
@@ -72,8 +72,8 @@ def read(folder: Path) -> Manifest:
         ModelBroken: It cannot be read, or a file is missing or of another size; says which.
     """
     try:
-        manifest = _parse(json.loads((folder / NAME).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        manifest = _parse(configs.read(folder, NAME))
+    except (ModelBroken, ValueError, KeyError, TypeError) as error:
         raise ModelBroken(
             f"The record {NAME} of {folder.name} cannot be read; {_mend(folder)}."
         ) from error

@@ -11,18 +11,18 @@ position table once and for all.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from engine.errors import ModelBroken
+from engine.models import configs
 from engine.models.graph import GraphWriter
 
 Floats = NDArray[np.float32]
@@ -58,9 +58,9 @@ class _Shape:
     epsilon: float
 
     @classmethod
-    def read(cls, config_file: Path) -> Self:
+    def read(cls, weights_folder: Path) -> Self:
+        config = configs.read(weights_folder, "config.json")
         try:
-            config: dict[str, Any] = json.loads(config_file.read_text("utf-8"))
             shape = cls(
                 layers=int(config["num_hidden_layers"]),
                 hidden=int(config["hidden_size"]),
@@ -71,10 +71,9 @@ class _Shape:
                 types=int(config["type_vocab_size"]),
                 epsilon=float(config["layer_norm_eps"]),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise ModelBroken(
-                f"{config_file.name} of the weights cannot be used ({error!r}); fetch the model "
-                "again."
+                f"config.json of the weights cannot be used ({error!r}); fetch the model again."
             ) from error
         if config.get("model_type") != "bert":
             raise ModelBroken(
@@ -103,7 +102,7 @@ def convert(weights_folder: Path, folder: Path) -> None:
     Raises:
         ModelBroken: The folder is no BERT encoder, or a file or weight is missing or misshapen.
     """
-    shape = _Shape.read(weights_folder / "config.json")
+    shape = _Shape.read(weights_folder)
     weights = _Weights.read(weights_folder / "model.safetensors")
     folder.mkdir(parents=True, exist_ok=True)
     _write_graph(folder / "model.onnx", shape, weights)

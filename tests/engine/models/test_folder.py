@@ -101,7 +101,9 @@ def test_an_installed_model_with_a_cut_file_is_broken(models_folder: Path):
         folder.read_installed(place)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"format": 99}', '{"format": 1, "task": "sing"}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "[" * 200_000, '{"format": 99}', '{"format": 1, "task": "sing"}']
+)
 def test_an_unreadable_record_is_broken(text: str, models_folder: Path):
     place = install(models_folder, "all-minilm-l6-v2")
     (place / "npu-gateway.json").write_text(text)
@@ -218,6 +220,26 @@ def test_what_the_configuration_leaves_open_is_refused_and_not_guessed(
         folder.read(encoder)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("config.json", "[" * 200_000),
+        (
+            "config.json",
+            '{"model_type": ["bert"], "hidden_size": 4, "max_position_embeddings": 32}',
+        ),
+        ("config.json", '{"model_type": "\\ud800"}'),
+        ("modules.json", "[" * 200_000),
+        ("modules.json", "1"),
+    ],
+    ids=["nested", "listed type", "half a character", "nested modules", "modules that are none"],
+)
+def test_a_hostile_file_of_an_embedder_is_named(name: str, text: str, encoder: Path):
+    (encoder / name).write_text(text, encoding="utf-8")
+    with pytest.raises(ModelBroken, match=name):
+        folder.read(encoder)
+
+
 # External data
 
 
@@ -298,6 +320,32 @@ def test_a_graph_named_outside_the_folder_is_refused(tmp_path: Path):
         folder.read(place)
 
 
+@pytest.mark.parametrize("place", ["model.onnx", "onnx/model.onnx"])
+def test_a_graph_behind_a_link_out_of_the_folder_is_refused(place: str, encoder: Path):
+    (encoder / "model.onnx").rename(encoder.parent / "elsewhere.onnx")
+    (encoder / place).parent.mkdir(exist_ok=True)
+    try:
+        (encoder / place).symlink_to(encoder.parent / "elsewhere.onnx")
+    except OSError:
+        pytest.skip("needs macOS, Linux or Windows with links allowed")
+    with pytest.raises(ModelBroken, match=f"'{place}', which is a link that leads outside"):
+        folder.read(encoder)
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "\ud800.onnx", "no-such.onnx"])
+def test_a_graph_named_so_that_it_cannot_be_there_is_refused(name: str, tmp_path: Path):
+    write_decoder(tmp_path / "d")
+    write_json(tmp_path / "d/genai_config.json", {"model": {"decoder": {"filename": name}}})
+    with pytest.raises(ModelBroken, match=r"genai_config\.json"):
+        folder.read(tmp_path / "d")
+
+
+def test_weights_whose_name_no_file_can_have_are_refused(encoder: Path):
+    write_onnx(encoder / "model.onnx", "a" * 300)
+    with pytest.raises(ModelBroken, match="is no file name here"):
+        folder.read(encoder)
+
+
 # A user's own decoder
 
 
@@ -354,4 +402,32 @@ def test_a_decoder_that_cannot_chat_or_could_never_stop_is_refused(tmp_path: Pat
     write_json(tmp_path / "d/config.json", config)
     write_json(tmp_path / "d/tokenizer_config.json", {})
     with pytest.raises(ModelBroken, match="instruction-tuned"):
+        folder.read(tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [["{{ messages }}"], [{"name": "tool_use", "template": "T"}], [{"name": ["default"]}], {}, 7],
+)
+def test_a_chat_template_of_no_known_form_is_refused(template: object, tmp_path: Path):
+    write_decoder(tmp_path / "d")
+    write_json(tmp_path / "d/tokenizer_config.json", {"chat_template": template})
+    with pytest.raises(ModelBroken, match=r"tokenizer_config\.json in d has no chat_template"):
+        folder.read(tmp_path / "d")
+
+
+def test_a_chat_template_that_is_no_utf_8_is_refused(tmp_path: Path):
+    write_decoder(tmp_path / "d")
+    (tmp_path / "d/chat_template.jinja").write_bytes("{{ 'é' }}".encode("latin-1"))
+    with pytest.raises(ModelBroken, match=r"chat_template\.jinja in d is not readable text"):
+        folder.read(tmp_path / "d")
+
+
+@pytest.mark.parametrize("said", [-1, [2, -1], "</s>", True, [[2]]])
+@pytest.mark.parametrize("name", ["generation_config.json", "config.json"])
+def test_a_stop_token_that_is_no_token_id_is_refused(name: str, said: object, tmp_path: Path):
+    write_decoder(tmp_path / "d")
+    config = json.loads((tmp_path / "d/config.json").read_text())
+    write_json(tmp_path / "d" / name, {**config, "eos_token_id": said})
+    with pytest.raises(ModelBroken, match=f"{name} in d has an eos_token_id that is no token id"):
         folder.read(tmp_path / "d")
