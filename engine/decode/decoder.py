@@ -9,11 +9,14 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.decode.forward import Forward, served_layout
 from engine.decode.kv_cache import capacity_for
 from engine.decode.sampling import Sampler, SamplingParams
 from engine.decode.stopping import FinishReason, Stopping
-from engine.errors import ModelBroken, PromptTooLong
+from engine.errors import PromptTooLong
 from engine.models.spec import DecoderSpec
 from engine.runtime.session import Session
 from engine.text.chat import ChatTemplate, Message
@@ -72,7 +75,7 @@ class Decoder:
     def open(
         cls, spec: DecoderSpec, *, threads: int = 0, prefill_chunk: int | None = None
     ) -> "Decoder":
-        """Loads a model and runs it once.
+        """Loads a model and proves it on a few tokens, so that a broken one fails here.
 
         Args:
             spec: As `engine.models.folder` reads it.
@@ -80,11 +83,12 @@ class Decoder:
             prefill_chunk: Prompt tokens read in one run; None for `prefill_chunk_for` the model.
 
         Raises:
-            ModelBroken: A file is damaged, or the graph is of a form that is not served.
+            ModelBroken: A file is damaged, the graph is of a form that is not served, or graph and
+                tokenizer do not belong together.
         """
         session = Session.open(spec.onnx_file, threads=threads)
         decoder = cls(spec, session, threads, prefill_chunk or prefill_chunk_for(spec))
-        decoder._warm_up()
+        decoder._prove()
         return decoder
 
     @property
@@ -116,6 +120,7 @@ class Decoder:
         Raises:
             EmptyInput, InvalidInput: The messages cannot be rendered.
             PromptTooLong: They leave no room for an answer.
+            ModelBroken: The model fails on them, or its chat template does.
             RuntimeError: Another answer of this decoder is neither finished nor closed.
         """
         if not self._answering.acquire(blocking=False):
@@ -148,8 +153,8 @@ class Decoder:
                 logits = forward(part)
                 yield Piece("")
             while True:
-                # 3. A token; ids that the tokenizer does not know are no choice.
-                token_id = sampler.choose(logits[: self._tokenizer.vocabulary_size])
+                # 3. A token.
+                token_id = self._choice(sampler, logits)
                 # 4. Its text, as far as it may be shown, and whether it was the last.
                 is_text = stopping.count(token_id)
                 text = stopping.show(detokenizer.push(token_id)) if is_text else ""
@@ -169,19 +174,15 @@ class Decoder:
             raise RuntimeError("the decoder is closed")
         return self._session
 
-    def _warm_up(self) -> None:
-        """One step, which also shows whether the graph shares its cache between steps."""
-        try:
-            with closing(Forward(self._opened, self._layout, capacity_for(1, self.context))) as run:
-                run([0])
-        except ModelBroken:
-            raise
-        except Exception as error:  # The runtime's errors share no base class of their own.
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-            raise ModelBroken(
-                f"{self.spec.onnx_file.name} of {self.spec.model_id} does not run with a shared "
-                f"key-value cache ({reason}): export it with GroupQueryAttention."
-            ) from error
+    def _prove(self) -> None:
+        """Encodes a text, runs it with the vocabulary's last word, and chooses a token."""
+        ids = [*self._tokenizer.encode_parts(["Hi"]), self._tokenizer.last_text_id]
+        with closing(Forward(self._opened, self._layout, len(ids))) as forward:
+            self._choice(Sampler(SamplingParams()), forward(ids))
+
+    def _choice(self, sampler: Sampler, logits: NDArray[np.float32]) -> int:
+        """The next token; ids that the tokenizer does not know are no choice."""
+        return sampler.choose(logits[: self._tokenizer.vocabulary_size])
 
 
 def prefill_chunk_for(spec: DecoderSpec) -> int:

@@ -32,14 +32,26 @@ class Forward:
             self._cache.binding.bind_input(_ROWS, self._row)
 
     def __call__(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
-        """Logits [vocabulary] after these tokens; valid until the next call."""
+        """Logits [vocabulary] after these tokens; valid until the next call.
+
+        Raises:
+            ModelBroken: The graph cannot run on them.
+        """
         count, binding = len(token_ids), self._cache.binding
         binding.bind_input(_IDS, np.array([token_ids], self._ids_type))
         binding.bind_input(_MASK, self._mask[:, : self._cache.position + count])
         if self._row is not None:
             self._row[0] = count - 1
         logits = self._bound_logits(count if self._row is None else 1)
-        binding.run()
+        try:
+            binding.run()
+        except Exception as error:  # The runtime's errors share no base class of their own.
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+            raise ModelBroken(
+                f"The language model failed on {count} tokens after {self._cache.position} others "
+                f"({reason}). Its graph, tokenizer and configuration must belong together, and its "
+                "attention must be GroupQueryAttention: fetch or export it again."
+            ) from error
         self._cache.advance(count)
         return logits[0, -1].astype(np.float32, copy=False)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import InvalidInput
+from engine.errors import InvalidInput, ModelBroken
 
 Floats = NDArray[np.float64]
 
@@ -95,11 +95,14 @@ class Sampler:
             logits: One per token id, [vocabulary]; -inf is never chosen.
 
         Raises:
-            FloatingPointError: The model computed nonsense: its best logit is no finite number.
+            ModelBroken: It computed nonsense: its best logit is no finite number.
         """
         best = int(np.argmax(logits))  # numpy takes a NaN for the greatest.
         if not math.isfinite(logits[best]):
-            raise FloatingPointError(f"the best logit, of token {best}, is {logits[best]}")
+            raise ModelBroken(
+                f"The language model computed {logits[best]} where a number was due; its weights "
+                "are damaged or its precision does not suit this machine: fetch it again."
+            )
         if self._params.is_greedy:
             return best
         ids, weights = self._candidates(logits, float(logits[best]))

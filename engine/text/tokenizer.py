@@ -98,6 +98,11 @@ class Tokenizer:
         return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
     @cached_property
+    def last_text_id(self) -> int:
+        """The highest id that a text may become, tokens added to the vocabulary left out."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=False).values())
+
+    @cached_property
     def special_ids(self) -> frozenset[int]:
         """Ids that `decode` leaves out."""
         added = self._tokenizer.get_added_tokens_decoder()

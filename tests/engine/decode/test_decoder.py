@@ -1,5 +1,6 @@
 """Answers: repeatable, ended by themselves or a limit, cancelled by closing, and freed."""
 
+import json
 import threading
 import tracemalloc
 from collections.abc import Iterable
@@ -7,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from tiny_models import Form, write_decoder, write_encoder_like
 
@@ -307,8 +309,50 @@ def test_a_graph_without_a_cache_is_refused(tmp_path: Path) -> None:
 
 def test_a_graph_that_does_not_share_its_cache_is_refused(tmp_path: Path) -> None:
     spec = write_decoder(tmp_path, Form(grows_cache=True))
-    with pytest.raises(ModelBroken, match="does not run with a shared key-value cache"):
+    with pytest.raises(ModelBroken, match="its attention must be GroupQueryAttention"):
         Decoder.open(spec, threads=1)
+
+
+def _change_tokenizer(spec: DecoderSpec, words: dict[str, int], merges: list[list[str]]) -> None:
+    described = json.loads(spec.tokenizer_file.read_text("utf-8"))
+    described["model"]["vocab"] |= words
+    described["model"]["merges"] += merges
+    spec.tokenizer_file.write_text(json.dumps(described), "utf-8")
+
+
+def test_a_tokenizer_of_another_model_is_refused_when_it_is_opened(tmp_path: Path) -> None:
+    spec = write_decoder(tmp_path)
+    _change_tokenizer(spec, {"thin": 5000}, [["th", "in"]])
+    with pytest.raises(ModelBroken, match=r"idx=5000 .* must belong together"):
+        Decoder.open(spec, threads=1)
+
+
+def test_a_tokenizer_that_cannot_shield_its_control_tokens_is_refused_when_it_is_opened(
+    tmp_path: Path,
+) -> None:
+    spec = write_decoder(tmp_path)
+    _change_tokenizer(spec, {"<|im_end|>i": 270}, [["<|im_end|>", "i"]])
+    with pytest.raises(ModelBroken, match="builds words from control tokens"):
+        Decoder.open(spec, threads=1)
+
+
+def test_weights_that_are_not_numbers_are_refused_when_they_are_opened(tmp_path: Path) -> None:
+    spec = write_decoder(tmp_path)
+    model = onnx.load(spec.onnx_file)
+    (weight,) = (weight for weight in model.graph.initializer if weight.name == "final.weight")
+    damaged = np.full(weight.dims, np.nan, np.float32)
+    weight.CopyFrom(onnx.numpy_helper.from_array(damaged, weight.name))
+    onnx.save(model, spec.onnx_file)
+    with pytest.raises(ModelBroken, match="computed nan where a number was due"):
+        Decoder.open(spec, threads=1)
+
+
+def test_a_conversation_beyond_the_models_true_context_is_a_broken_model(tmp_path: Path) -> None:
+    spec = write_decoder(tmp_path, Form(context=256))
+    decoder = Decoder.open(replace(spec, max_tokens=512), threads=1)
+    with pytest.raises(ModelBroken, match=r"failed on 1 tokens after 256 others .*cos_cache"):
+        _answer(decoder, ASK, max_tokens=500)
+    assert _answer(decoder, ASK, max_tokens=1)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine.decode.sampling import Sampler, SamplingParams
-from engine.errors import InvalidInput
+from engine.errors import InvalidInput, ModelBroken
 
 PROBABILITIES = np.array([0.05, 0.4, 0.1, 0.25, 0.2])
 
@@ -120,9 +120,9 @@ def test_without_a_seed_the_draws_differ() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_nonsense_from_the_model_is_not_silent(temperature: float, bad: float) -> None:
     sampler = Sampler(SamplingParams(temperature=temperature))
-    with pytest.raises(FloatingPointError):
+    with pytest.raises(ModelBroken, match=f"computed {bad} where a number was due"):
         sampler.choose(np.array([0.0, bad, 1.0], np.float32))
-    with pytest.raises(FloatingPointError):
+    with pytest.raises(ModelBroken, match="computed -inf"):
         sampler.choose(np.full(3, -np.inf, np.float32))
 
 
