@@ -16,7 +16,7 @@ from engine.decode.forward import Forward, served_layout
 from engine.decode.kv_cache import capacity_for
 from engine.decode.sampling import Sampler, SamplingParams
 from engine.decode.stopping import FinishReason, Stopping
-from engine.errors import PromptTooLong
+from engine.errors import PromptTooLong, Unavailable
 from engine.models.spec import DecoderSpec
 from engine.runtime.session import Session
 from engine.text.chat import ChatTemplate, Message
@@ -64,6 +64,8 @@ class Decoder:
         """Threads one run may use; 0 for every physical core."""
         self._prefill_chunk = prefill_chunk
         self._session: Session | None = session
+        self.provider = session.provider
+        """Short name of the execution provider that runs the model."""
         self._layout = served_layout(session)
         self._tokenizer = Tokenizer.open(spec.tokenizer_file)
         self._template = ChatTemplate(
@@ -92,17 +94,12 @@ class Decoder:
         return decoder
 
     @property
-    def provider(self) -> str:
-        """Short name of the execution provider that runs the model."""
-        return self._opened.provider
-
-    @property
     def context(self) -> int:
         """Tokens that prompt and answer may have together."""
         return self.spec.max_tokens
 
     def close(self) -> None:
-        """Frees the model; may be called again."""
+        """Frees the model; answering afterwards raises Unavailable. May be called again."""
         self._session = None
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
@@ -121,6 +118,7 @@ class Decoder:
             EmptyInput, InvalidInput: The messages cannot be rendered.
             PromptTooLong: They leave no room for an answer.
             ModelBroken: The model fails on them, or its chat template does.
+            Unavailable: The decoder is closed.
             RuntimeError: Another answer of this decoder is neither finished nor closed.
         """
         if not self._answering.acquire(blocking=False):
@@ -171,7 +169,7 @@ class Decoder:
     @property
     def _opened(self) -> Session:
         if self._session is None:
-            raise RuntimeError("the decoder is closed")
+            raise Unavailable(f"{self.spec.model_id} has been closed; open it again.")
         return self._session
 
     def _prove(self) -> None:

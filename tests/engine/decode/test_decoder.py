@@ -14,7 +14,7 @@ from tiny_models import Form, write_decoder, write_encoder_like
 
 from engine.decode.decoder import Decoder, Piece, prefill_chunk_for
 from engine.decode.sampling import SamplingParams
-from engine.errors import EmptyInput, InvalidInput, ModelBroken, PromptTooLong
+from engine.errors import EmptyInput, InvalidInput, ModelBroken, PromptTooLong, Unavailable
 from engine.models.spec import DecoderSpec
 from engine.text.chat import Message
 from engine.text.tokenizer import Tokenizer
@@ -371,5 +371,6 @@ def test_a_closed_decoder_says_so(tiny_spec: DecoderSpec) -> None:
     decoder = Decoder.open(tiny_spec, threads=1)
     decoder.close()
     decoder.close()
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(Unavailable, match="has been closed"):
         _answer(decoder, ASK)
+    assert decoder.provider == "cpu"
