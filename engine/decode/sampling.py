@@ -32,8 +32,9 @@ _LIMITS: dict[str, tuple[float, float]] = {
 _USUAL_NUCLEUS = 512
 
 # A token this many temperatures below the best one has a probability under e**-20 = 2e-9 of it.
-# Leaving such tokens out first makes every later step cheap: under 150 us for 32,064 logits where
-# a full sort takes 2,251 us (Linux x86-64, 2 cores).
+# Leaving such tokens out first makes every later step cheap: with top_p 0.9 a choice from SmolLM2's
+# 49,152 logits takes 107 us at temperature 0.7 and 179 us at 1, and about 370 us where all are kept
+# (medians over 60 steps of an answer; Linux x86-64, 2 cores).
 _NEGLIGIBLE = 20.0
 
 
