@@ -6,6 +6,7 @@ top_p, min_p; the draw is over what is left. The same seed on the same logits dr
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +18,17 @@ Floats = NDArray[np.float64]
 _STOP_STRINGS = 16
 _STOP_CHARACTERS = 256
 
-# name: (least, greatest), both allowed. 2 is what OpenAI's API takes as the highest temperature;
-# above it every model babbles. Seeds are 64 bits, signed or not.
-_LIMITS: dict[str, tuple[float, float]] = {
-    "max_tokens": (1, 1_000_000),
-    "temperature": (0.0, 2.0),
-    "top_k": (0, 1_000_000),
-    "top_p": (0.0, 1.0),
-    "min_p": (0.0, 1.0),
-    "seed": (-(2**63), 2**64 - 1),
+# name: (type, least, greatest), both allowed. 2 is what OpenAI's API takes as the highest
+# temperature; above it every model babbles. Seeds are 64 bits, signed or not.
+_LIMITS: dict[str, tuple[type[int | float], float, float]] = {
+    "max_tokens": (int, 1, 1_000_000),
+    "temperature": (float, 0.0, 2.0),
+    "top_k": (int, 0, 1_000_000),
+    "top_p": (float, 0.0, 1.0),
+    "min_p": (float, 0.0, 1.0),
+    "seed": (int, -(2**63), 2**64 - 1),
 }
+_KINDS: dict[type, str] = {int: "a whole number", float: "a number"}
 
 # Sorting so few is nearly free, and a nucleus is seldom larger; if it is, everything is sorted.
 _USUAL_NUCLEUS = 512
@@ -58,27 +60,40 @@ class SamplingParams:
     """Texts that end the answer and are not part of it."""
 
     def __post_init__(self) -> None:
-        for name, (least, greatest) in _LIMITS.items():
+        for name in _LIMITS:
             value = getattr(self, name)
-            if value is not None and not least <= value <= greatest:
-                raise InvalidInput(
-                    f"{name} must be between {least} and {greatest}, but is {value}."
-                )
-        if len(self.stop) > _STOP_STRINGS:
-            raise InvalidInput(
-                f"stop must be at most {_STOP_STRINGS} strings, but is {len(self.stop)}."
-            )
-        for text in self.stop:
-            if not 1 <= len(text) <= _STOP_CHARACTERS:
-                raise InvalidInput(
-                    f"Each string of stop must have 1 to {_STOP_CHARACTERS} characters, "
-                    f"but one has {len(text)}."
-                )
+            if name != "seed" or value is not None:
+                _refuse_number(name, value)
+        _refuse_stop(self.stop)
 
     @property
     def is_greedy(self) -> bool:
         """Whether the most probable token is always taken."""
         return self.temperature == 0.0
+
+
+def _refuse_number(name: str, value: object) -> None:
+    kind, least, greatest = _LIMITS[name]
+    if isinstance(value, bool) or not isinstance(value, (int, kind)):
+        raise InvalidInput(f"{name} must be {_KINDS[kind]}, but is {value!r}.")
+    if not least <= value <= greatest:
+        raise InvalidInput(f"{name} must be between {least} and {greatest}, but is {value}.")
+
+
+def _refuse_stop(stop: object) -> None:
+    if not isinstance(stop, tuple):
+        raise InvalidInput(f"stop must be a tuple of strings, but is a {type(stop).__name__}.")
+    texts = cast(tuple[object, ...], stop)
+    if len(texts) > _STOP_STRINGS:
+        raise InvalidInput(f"stop must be at most {_STOP_STRINGS} strings, but is {len(texts)}.")
+    for text in texts:
+        if not isinstance(text, str):
+            raise InvalidInput(f"stop must hold strings, but holds a {type(text).__name__}.")
+        if not 1 <= len(text) <= _STOP_CHARACTERS:
+            raise InvalidInput(
+                f"Each string of stop must have 1 to {_STOP_CHARACTERS} characters, "
+                f"but one has {len(text)}."
+            )
 
 
 class Sampler:

@@ -151,6 +151,31 @@ def test_a_parameter_out_of_range_is_refused_by_name_limit_and_value(
         SamplingParams(**{name: value})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("max_tokens", True, "max_tokens must be a whole number, but is True"),
+        ("max_tokens", 1.5, "max_tokens must be a whole number, but is 1.5"),
+        ("max_tokens", None, "max_tokens must be a whole number, but is None"),
+        ("top_k", "5", "top_k must be a whole number, but is '5'"),
+        ("seed", 0.5, "seed must be a whole number, but is 0.5"),
+        ("temperature", "hot", "temperature must be a number, but is 'hot'"),
+        ("top_p", False, "top_p must be a number, but is False"),
+        ("min_p", None, "min_p must be a number, but is None"),
+        ("stop", "abc", "stop must be a tuple of strings, but is a str"),
+        ("stop", None, "stop must be a tuple of strings, but is a NoneType"),
+        ("stop", ("a", 7), "stop must hold strings, but holds a int"),
+    ],
+)
+def test_a_parameter_of_another_type_is_refused(name: str, value: object, said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        SamplingParams(**{name: value})  # type: ignore[arg-type]
+
+
+def test_whole_numbers_are_numbers() -> None:
+    assert SamplingParams(temperature=1, top_p=0, min_p=1).temperature == 1
+
+
 def test_stop_strings_are_limited_in_number_and_length() -> None:
     SamplingParams(stop=("x" * 256,) * 16)
     with pytest.raises(InvalidInput, match="at most 16 strings, but is 17"):
