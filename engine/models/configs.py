@@ -16,10 +16,13 @@ Json = dict[str, Any]
 # Their position table starts after the padding id: two of its rows take no token.
 _OFFSET_TYPES = frozenset(["camembert", "mpnet", "roberta", "xlm-roberta"])
 
-_POOLING_MODES: dict[str, Pooling] = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_mean_tokens": "mean",
-}
+_POOLING_FILE = "1_Pooling/config.json"
+_POOLINGS: tuple[Pooling, ...] = ("cls", "mean")
+# sentence-transformers had a switch for each mode before version 6, and has one name since.
+_SWITCHES = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
+
+_PROMPTS_FILE = "config_sentence_transformers.json"
+_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 _SERVED_MODULES = frozenset(["Transformer", "Pooling", "Normalize"])
 
 _TEMPLATE_FILE = "chat_template.jinja"
@@ -49,27 +52,60 @@ def task_of(folder: Path) -> Task:
 
 
 def pooling(folder: Path) -> Pooling:
-    """From 1_Pooling/config.json; mean where there is none, as sentence-transformers does."""
+    """How token states become one vector, from 1_Pooling/config.json.
+
+    Raises:
+        ModelBroken: The file is not there, or asks for what is not served.
+    """
     for module in _modules(folder):
         if module not in _SERVED_MODULES:
             raise ModelBroken(f"{folder.name} has a {module} layer, which is not served.")
-    modes = [mode for mode, on in read(folder, "1_Pooling/config.json").items() if on is True]
-    modes = [mode for mode in modes if mode.startswith("pooling_mode_")]
-    if not modes:
-        return "mean"
-    if len(modes) > 1 or modes[0] not in _POOLING_MODES:
+    if not (folder / _POOLING_FILE).is_file():
         raise ModelBroken(
-            f"{folder.name} is made for {' and '.join(modes)}; served are "
-            f"{' or '.join(_POOLING_MODES)}."
+            f"{_POOLING_FILE} is missing in {folder}; put the model's own file there, or one with "
+            '{"pooling_mode": "mean"} or {"pooling_mode": "cls"}, as the model was trained.'
         )
-    return _POOLING_MODES[modes[0]]
+    modes = _pooling_modes(read(folder, _POOLING_FILE))
+    for served in _POOLINGS:
+        if modes == [served]:
+            return served
+    raise ModelBroken(
+        f"{_POOLING_FILE} in {folder.name} asks for {' and '.join(modes) or 'no pooling_mode'}; "
+        f"served are {' or '.join(_POOLINGS)}."
+    )
+
+
+def _pooling_modes(config: Json) -> list[str]:
+    if "pooling_mode" in config:
+        return [str(mode) for mode in _list(config["pooling_mode"])]
+    switched_on = [name for name, on in config.items() if name.startswith("pooling_mode_") and on]
+    return [_SWITCHES.get(name, name) for name in switched_on]
 
 
 def query_prefix(folder: Path) -> str:
-    """The prompt for queries, if the authors published one."""
-    prompts = read(folder, "config_sentence_transformers.json").get("prompts")
-    prefix = cast("Json", prompts).get("query") if isinstance(prompts, dict) else None
-    return prefix if isinstance(prefix, str) else ""
+    """The prompt for queries, if the authors published one.
+
+    Raises:
+        ModelBroken: There is one for documents too, or it is left out of the pooling.
+    """
+    config = read(folder, _PROMPTS_FILE)
+    prompts: Any = config.get("prompts") or {}
+    if not isinstance(prompts, dict):
+        raise ModelBroken(f"{_PROMPTS_FILE} in {folder.name} has prompts that are no object.")
+    texts = {name: text for name, text in cast("Json", prompts).items() if isinstance(text, str)}
+    names = [name for name in _DOCUMENT_PROMPTS if name in texts]
+    if any(texts.get(name) for name in names or [str(config.get("default_prompt_name"))]):
+        raise ModelBroken(
+            f"{_PROMPTS_FILE} in {folder.name} has a prompt for documents, which is not served; "
+            "choose a model that has one for queries at most."
+        )
+    prefix = texts.get("query", "")
+    if prefix and read(folder, _POOLING_FILE).get("include_prompt") is False:
+        raise ModelBroken(
+            f"{_POOLING_FILE} in {folder.name} leaves prompts out of the pooling, which is not "
+            "served; choose another model."
+        )
+    return prefix
 
 
 def dimensions(folder: Path) -> int:

@@ -36,8 +36,8 @@ def read(folder: Path) -> EmbedderSpec | DecoderSpec:
     """Reads a user's own folder: config.json, tokenizer.json and an ONNX file.
 
     The graph is looked for where genai_config.json says, then at model.onnx and onnx/model.onnx.
-    Pooling is mean where 1_Pooling/config.json does not say. The weights are hashed, which takes
-    about a second a gigabyte.
+    An embedder needs 1_Pooling/config.json too. Its weights are hashed, which takes about a second
+    a gigabyte.
 
     Raises:
         ModelBroken: A file is missing, is not what it should be, or lies outside the folder.

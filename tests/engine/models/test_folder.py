@@ -47,6 +47,7 @@ def encoder(tmp_path: Path) -> Path:
     write_onnx(own / "model.onnx")
     write_json(own / "config.json", CONFIG)
     write_json(own / "tokenizer.json", {})
+    write_json(own / "1_Pooling/config.json", {"pooling_mode_mean_tokens": True})
     return own
 
 
@@ -152,11 +153,86 @@ def test_an_own_embedder_is_read_from_its_configuration(encoder: Path):
     assert spec.query_prefix == "query: "
 
 
-def test_an_own_embedder_that_says_nothing_has_mean_pooling_no_prefix_and_all_its_positions(
-    encoder: Path,
-):
+def test_an_own_embedder_that_says_no_more_has_no_prefix_and_all_its_positions(encoder: Path):
     spec = embedder(encoder)
     assert (spec.pooling, spec.query_prefix, spec.max_tokens) == ("mean", "", 32)
+
+
+@pytest.mark.parametrize(
+    ("said", "pooling"),
+    [
+        ({"embedding_dimension": 4, "pooling_mode": "cls"}, "cls"),
+        ({"embedding_dimension": 4, "pooling_mode": "mean", "include_prompt": True}, "mean"),
+        ({"pooling_mode": ["cls"]}, "cls"),
+        ({"pooling_mode": "cls", "pooling_mode_mean_tokens": True}, "cls"),
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
+        ({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}, "mean"),
+    ],
+)
+def test_pooling_is_read_in_the_form_of_every_sentence_transformers(
+    said: dict[str, object], pooling: str, encoder: Path
+):
+    write_json(encoder / "1_Pooling/config.json", said)
+    assert embedder(encoder).pooling == pooling
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        ({"pooling_mode": "lasttoken"}, "asks for lasttoken; served are cls or mean"),
+        ({"pooling_mode": ["cls", "max"]}, "asks for cls and max"),
+        ({"pooling_mode": None}, "asks for None"),
+        ({"pooling_mode_lasttoken": True}, "asks for pooling_mode_lasttoken"),
+        ({"embedding_dimension": 4}, "asks for no pooling_mode"),
+    ],
+)
+def test_pooling_that_is_not_served_is_named(said: dict[str, object], named: str, encoder: Path):
+    write_json(encoder / "1_Pooling/config.json", said)
+    with pytest.raises(ModelBroken, match=named):
+        folder.read(encoder)
+
+
+def test_an_embedder_that_does_not_say_its_pooling_is_refused_with_the_file_to_add(encoder: Path):
+    (encoder / "1_Pooling/config.json").unlink()
+    with pytest.raises(ModelBroken, match=r'1_Pooling/config\.json is missing .*"cls"'):
+        folder.read(encoder)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"prompts": {"query": "q: ", "document": "d: "}},
+        {"prompts": {"query": "q: ", "passage": "p: "}},
+        {"prompts": {"query": "q: "}, "default_prompt_name": "query"},
+        {"prompts": ["q: "]},
+    ],
+)
+def test_a_prompt_that_would_change_documents_is_refused(said: object, encoder: Path):
+    write_json(encoder / "config_sentence_transformers.json", said)
+    with pytest.raises(ModelBroken, match=r"config_sentence_transformers\.json in own-model"):
+        folder.read(encoder)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"prompts": {"query": "q: ", "document": ""}, "default_prompt_name": None},
+        {"prompts": {"query": "q: ", "document": "", "other": "o"}, "default_prompt_name": "query"},
+        {"prompts": {"query": "q: ", "document": None}},
+    ],
+)
+def test_an_empty_prompt_for_documents_changes_nothing(said: object, encoder: Path):
+    write_json(encoder / "config_sentence_transformers.json", said)
+    assert embedder(encoder).query_prefix == "q: "
+
+
+def test_a_prompt_that_pooling_would_leave_out_is_refused(encoder: Path):
+    pooled = {"pooling_mode": "mean", "include_prompt": False}
+    write_json(encoder / "1_Pooling/config.json", pooled)
+    assert embedder(encoder).query_prefix == ""
+    write_json(encoder / "config_sentence_transformers.json", {"prompts": {"query": "q: "}})
+    with pytest.raises(ModelBroken, match="leaves prompts out of the pooling"):
+        folder.read(encoder)
 
 
 def test_roberta_like_models_take_two_tokens_less_than_they_have_positions(encoder: Path):
