@@ -130,10 +130,17 @@ def embedder_max_tokens(folder: Path) -> int:
 
 
 def decoder_max_tokens(folder: Path) -> int:
-    """The context window."""
-    genai = _genai_model(folder).get("context_length")
-    said = genai or read(folder, "config.json").get("max_position_embeddings")
-    return _required(said, "max_position_embeddings", folder)
+    """The context window, or the shorter one that slides along it.
+
+    A graph that was exported without the sliding window attends to tokens that the model never saw
+    in training; up to its width there is no difference.
+    """
+    config = read(folder, "config.json")
+    said = _genai_model(folder).get("context_length") or config.get("max_position_embeddings")
+    context = _required(said, "max_position_embeddings", folder)
+    slides = config.get("use_sliding_window") is not False
+    window = _positive(config.get("sliding_window")) if slides else None
+    return min(context, window or context)
 
 
 def stop_token_ids(folder: Path) -> tuple[int, ...]:

@@ -442,6 +442,25 @@ def test_a_decoder_of_onnxruntime_genai_is_read_from_its_own_configuration(tmp_p
     assert spec.stop_token_ids == (2, 5)
 
 
+@pytest.mark.parametrize(
+    ("said", "max_tokens"),
+    [
+        ({"sliding_window": 47}, 47),
+        ({"sliding_window": 4096}, 512),
+        ({"sliding_window": None}, 512),
+        ({"sliding_window": 47, "use_sliding_window": True}, 47),
+        ({"sliding_window": 47, "use_sliding_window": False}, 512),
+    ],
+)
+def test_a_decoder_takes_no_more_than_its_sliding_window(
+    said: dict[str, object], max_tokens: int, tmp_path: Path
+):
+    write_decoder(tmp_path / "d")
+    config = json.loads((tmp_path / "d/config.json").read_text())
+    write_json(tmp_path / "d/config.json", {**config, **said})
+    assert decoder(tmp_path / "d").max_tokens == max_tokens
+
+
 def test_an_architecture_made_to_generate_is_a_decoder_whatever_its_type(tmp_path: Path):
     write_decoder(tmp_path / "d")
     config = json.loads((tmp_path / "d/config.json").read_text())
