@@ -48,10 +48,11 @@ class Stopping:
         if self._cut:
             return ""
         text = self._held + text
-        ends = [(text.find(stop) + len(stop), -len(stop)) for stop in self._stop if stop in text]
-        if ends:
+        starts = [(start, stop) for stop in self._stop if (start := text.find(stop)) >= 0]
+        if starts:
             self._cut, self._held, self.finish_reason = True, "", "stop"
-            return text[: sum(min(ends))]
+            _end, start = min((start + len(stop), start) for start, stop in starts)
+            return text[:start]
         shown = len(text) - self._possible_beginning(text)
         self._held = text[shown:]
         return text[:shown]
