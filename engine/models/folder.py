@@ -4,6 +4,7 @@ Two kinds: an installed model, whose manifest was written when every file had be
 user's own Hugging Face style folder, of which nothing is believed. Neither kind is opened here.
 """
 
+from collections.abc import Generator
 from pathlib import Path
 
 from engine.errors import ModelBroken
@@ -33,10 +34,10 @@ def read_installed(folder: Path) -> EmbedderSpec | DecoderSpec:
 
 
 def read(folder: Path) -> EmbedderSpec | DecoderSpec:
-    """Reads a user's own folder: config.json, tokenizer.json and an ONNX file.
+    """Reads a user's own folder: config.json, tokenizer.json, an ONNX file and what belongs to it.
 
     The graph is looked for where genai_config.json says, then at model.onnx and onnx/model.onnx.
-    An embedder needs 1_Pooling/config.json too. Its weights are hashed, which takes about a second
+    A decoder needs tokenizer_config.json, an embedder 1_Pooling/config.json. Its weights are hashed, which takes about a second
     a gigabyte.
 
     Raises:
@@ -45,8 +46,8 @@ def read(folder: Path) -> EmbedderSpec | DecoderSpec:
     if not folder.is_dir():
         raise ModelBroken(f"{folder} is not a folder.")
     onnx_file = _onnx_file(folder)
-    for name in (_TOKENIZER, "config.json"):
-        if not (folder / name).is_file() and not _excused(folder, name):
+    for name in _needed(folder):
+        if not (folder / name).is_file():
             raise ModelBroken(f"{name} is missing in {folder}; put the model's own file there.")
     files = [onnx_file, folder / _TOKENIZER]
     files += [onnx_file.parent / name for name in external_data.locations(onnx_file)]
@@ -130,9 +131,14 @@ def _onnx_file(folder: Path) -> Path:
     return folder / place
 
 
-def _excused(folder: Path, name: str) -> bool:
-    """genai_config.json says for a decoder what config.json would."""
-    return name == "config.json" and (folder / "genai_config.json").is_file()
+def _needed(folder: Path) -> Generator[str]:
+    """The small files a folder must have, in the order in which they tell of each other."""
+    yield _TOKENIZER
+    # genai_config.json says for a decoder what config.json would.
+    if not (folder / "genai_config.json").is_file():
+        yield "config.json"
+    if configs.task_of(folder) == "generate":
+        yield "tokenizer_config.json"
 
 
 def _is_config(path: str) -> bool:

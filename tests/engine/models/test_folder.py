@@ -475,6 +475,18 @@ def test_generation_config_decides_what_stops_a_decoder(tmp_path: Path):
     assert decoder(tmp_path / "d").stop_token_ids == (7, 8)
 
 
+@pytest.mark.parametrize("template", ["", CHAT_TEMPLATE])
+def test_a_decoder_without_its_tokenizer_configuration_is_refused_by_that_name(
+    template: str, tmp_path: Path
+):
+    write_decoder(tmp_path / "d")
+    (tmp_path / "d/tokenizer_config.json").unlink()
+    if template:
+        (tmp_path / "d/chat_template.jinja").write_text(template, encoding="utf-8")
+    with pytest.raises(ModelBroken, match=r"tokenizer_config\.json is missing"):
+        folder.read(tmp_path / "d")
+
+
 def test_a_chat_template_may_have_its_own_file_or_several_names(tmp_path: Path):
     write_decoder(tmp_path / "d")
     named = [{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}]
