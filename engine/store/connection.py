@@ -25,7 +25,8 @@ except ImportError:  # No wheel for Windows on ARM64.
 
 # How long to wait for another process before saying that the index is in use. A document's write
 # takes well under a second; 30 s are for slow disks and many writers.
-_BUSY_MILLISECONDS = 30_000
+_BUSY_SECONDS = 30.0
+_LONGEST_PAUSE = 0.05
 
 # Vectors are read through memory mapping up to this size of the file: a search of 50,000 took two
 # thirds of the time of reading page by page (Linux x86-64, 2 cores). Address space, not memory.
@@ -56,9 +57,12 @@ class Database:
         """
         self.path = path.absolute()
         self._lock = threading.RLock()
+        self._closing = False
+        self._give_up = threading.Event()
+        self._deadline = 0.0
         with self._sentences():
             self._connection = apsw.Connection(str(self.path))
-            self._connection.set_busy_timeout(_BUSY_MILLISECONDS)
+            self._connection.set_busy_handler(self._may_wait)
             self._connection.execute("PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL")
             self._connection.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
 
@@ -96,16 +100,16 @@ class Database:
 
         SQLite does not wait for others at this one statement, so the waiting is done here.
         """
-        deadline = time.monotonic() + _BUSY_MILLISECONDS / 1000
+        calls = 0
         with self._lock, self._sentences():
             while self._connection.pragma("journal_mode") != "wal":
                 try:
                     self._connection.pragma("journal_mode", "wal")
                     return
                 except apsw.BusyError:
-                    if time.monotonic() > deadline:
+                    if not self._may_wait(calls):
                         raise
-                    time.sleep(0.01)
+                    calls += 1
 
     def load_vector_search(self) -> str:
         """Loads sqlite-vec and tries it; returns why it cannot be used, or nothing if it can."""
@@ -124,15 +128,51 @@ class Database:
         files = (self.path, self.path.with_name(self.path.name + "-wal"))
         return sum(file.stat().st_size for file in files if file.exists())
 
-    def close(self) -> None:
-        """Closes the file; may be called twice."""
-        with self._lock, self._sentences():
-            self._connection.close()
+    def interrupt(self) -> None:
+        """Makes a call that waits for another program give up at once; what works goes on."""
+        self._give_up.set()
+
+    def close(self, timeout: float = -1) -> None:
+        """Closes the file; may be called twice.
+
+        Calls that wait for another program give up, and none is begun any more.
+
+        Args:
+            timeout: Seconds to wait for a call of another thread; the file stays open if it is not
+                done by then. Negative waits for as long as it takes.
+        """
+        self._closing = True
+        self._give_up.set()
+        if self._lock.acquire(timeout=timeout):
+            try:
+                with self._sentences():
+                    self._connection.close()
+            finally:
+                self._lock.release()
+
+    def _may_wait(self, calls: int) -> bool:
+        """Waits a little for another program's lock; False gives up. SQLite's busy handler.
+
+        Args:
+            calls: How often the same lock was waited for before.
+        """
+        if calls == 0:
+            self._deadline = time.monotonic() + _BUSY_SECONDS
+        if time.monotonic() > self._deadline:
+            return False
+        return not self._give_up.wait(min(0.001 * 2 ** min(calls, 10), _LONGEST_PAUSE))
+
+    def _begin(self, statement: str) -> None:
+        self._give_up.clear()
+        if self._closing:
+            self._give_up.set()
+            raise apsw.ConnectionClosedError("closed while it was waited for")
+        self._connection.execute(statement)
 
     @contextmanager
     def _transaction(self, begin: str) -> Generator[None]:
         with self._lock, self._sentences():
-            self._connection.execute(begin)
+            self._begin(begin)
             try:
                 yield
                 self._connection.execute("COMMIT")
@@ -147,6 +187,8 @@ class Database:
             yield
         except apsw.Error as error:
             said = next((text for kind, text in _SENTENCES if isinstance(error, kind)), "failed")
+            if isinstance(error, apsw.BusyError) and self._give_up.is_set():
+                said = "is in use by another program, and the call was stopped while it waited"
             raise StoreError(f"The index {self.path} {said} ({error}).") from error
         except UnicodeEncodeError as error:
             raise InvalidInput("A text holds half a character, which cannot be stored.") from error

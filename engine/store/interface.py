@@ -131,10 +131,28 @@ class Store(Protocol):
         """What is stored, and how it is searched."""
         ...
 
-    def clear(self) -> None:
-        """Removes every document and forgets which model the vectors were from."""
+    def clear(self) -> int:
+        """Removes every document and forgets which model the vectors were from.
+
+        Returns:
+            How many documents there were.
+        """
         ...
 
-    def close(self) -> None:
-        """Frees the store; may be called twice."""
+    def interrupt(self) -> None:
+        """Makes a call of another thread that waits for another program fail at once.
+
+        It raises `StoreError`. A call that works goes on, and later calls wait as ever.
+        """
+        ...
+
+    def close(self, timeout: float = -1) -> None:
+        """Frees the store; may be called twice.
+
+        Waiting calls give up, and later ones are refused.
+
+        Args:
+            timeout: Seconds to wait for a call of another thread; the store is left open if it is
+                not done by then. Negative waits for as long as it takes.
+        """
         ...

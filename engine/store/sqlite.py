@@ -83,10 +83,17 @@ class SqliteStore:
 
     def delete(self, document_ids: Iterable[str]) -> int:
         """Removes documents; returns how many there were; see `Store.delete`."""
+        wanted = list(document_ids)
+        with self._database.read():
+            if not self._present(wanted):
+                return 0
         with self._database.write():
+            present = self._present(wanted)
             stored = self._stored_space()
-            with self._change(stored.dimensions if stored else 0) as table:
-                return self._remove(table, list(document_ids))
+            if present:
+                with self._change(stored.dimensions if stored else 0) as table:
+                    self._remove(table, present)
+            return len(present)
 
     def document(self, document_id: str) -> Document:
         """The document of an id; see `Store.document`."""
@@ -148,16 +155,22 @@ class SqliteStore:
                 schema_version=SCHEMA_VERSION,
             )
 
-    def clear(self) -> None:
-        """Removes every document and forgets which model the vectors were from."""
+    def clear(self) -> int:
+        """Removes every document; returns how many there were; see `Store.clear`."""
         with self._database.write():
+            count = int(self._database.value("SELECT count(*) FROM documents"))
             self._database.rows("DELETE FROM documents")
             self._adopt(None)
             self._count_change()
+            return count
 
-    def close(self) -> None:
-        """Frees the store; may be called twice."""
-        self._database.close()
+    def interrupt(self) -> None:
+        """Makes a call that waits for another program fail at once; see `Store.interrupt`."""
+        self._database.interrupt()
+
+    def close(self, timeout: float = -1) -> None:
+        """Frees the store; may be called twice; see `Store.close`."""
+        self._database.close(timeout)
 
     def _nearest(self, query: Query, limit: int) -> list[Scored]:
         if self._table is not None and self._table.is_current():
@@ -211,7 +224,15 @@ class SqliteStore:
         if table:
             table.add(pairs)
 
-    def _remove(self, table: VectorTable | None, document_ids: list[str]) -> int:
+    def _present(self, document_ids: list[str]) -> list[str]:
+        rows = self._database.rows(
+            "SELECT document_id FROM documents "
+            "WHERE document_id IN (SELECT value FROM json_each(?))",
+            [json.dumps(document_ids)],
+        )
+        return [row[0] for row in rows]
+
+    def _remove(self, table: VectorTable | None, document_ids: list[str]) -> None:
         ids = json.dumps(document_ids)
         if table:
             chunk_ids = self._database.rows(
@@ -219,12 +240,8 @@ class SqliteStore:
                 [ids],
             )
             table.remove(row[0] for row in chunk_ids)
-        return len(
-            self._database.rows(
-                "DELETE FROM documents WHERE document_id IN (SELECT value FROM json_each(?)) "
-                "RETURNING document_id",
-                [ids],
-            )
+        self._database.rows(
+            "DELETE FROM documents WHERE document_id IN (SELECT value FROM json_each(?))", [ids]
         )
 
     @contextmanager

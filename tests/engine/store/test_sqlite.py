@@ -2,6 +2,7 @@
 
 import threading
 
+import apsw
 import numpy as np
 import pytest
 
@@ -165,6 +166,27 @@ def test_deleting_counts_what_was_there_and_lasts(tmp_path, open_at, tier, docum
     again = open_at(tmp_path / "index.sqlite", vector_search=tier)
     assert [found.path for found in again.documents()] == ["/d/c"]
     assert {hit.document.path for hit in again.search(vectors(1)[0], 10)} == {"/d/c"}
+
+
+def test_deleting_nothing_writes_nothing(tmp_path, open_at, tier, document, vectors):
+    path = tmp_path / "index.sqlite"
+    store = open_at(path, vector_search=tier)
+    store.replace(*document("/d/a"), vectors(1))
+    other = apsw.Connection(str(path))
+    other.execute("BEGIN IMMEDIATE")
+    assert store.delete([]) == 0
+    assert store.delete(["no such id"]) == 0
+    other.close()
+    again = apsw.Connection(str(path))
+    assert again.execute("SELECT value FROM meta WHERE key = 'generation'").fetchall() == [(1,)]
+    again.close()
+
+
+def test_clearing_counts_what_was_there(store, document, vectors):
+    for name in "abc":
+        store.replace(*document(f"/d/{name}"), vectors(1))
+    assert store.clear() == 3
+    assert store.clear() == 0
 
 
 def test_pages_show_each_document_once_in_the_order_of_paths(store, document, vectors):
