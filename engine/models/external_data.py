@@ -1,6 +1,8 @@
 """Refuses a model whose weights lie outside its own folder, before the runtime opens anything.
 
-An ONNX file names the files that hold its weights; a hostile one may name any file of the machine.
+An ONNX file names the files that hold its weights; a hostile one may name any file of the machine,
+or, with a mark that ONNX Runtime keeps for itself, an address in memory. Versions of the runtime
+differ in what they refuse; what is refused here never reaches them.
 """
 
 import importlib
@@ -34,6 +36,9 @@ def objection(folder: Path, location: str) -> str:
     path = PureWindowsPath(location)
     if not location or "\0" in location:
         return "is no file name"
+    if "*" in location:
+        # No file's name on Windows, and how ONNX Runtime marks addresses: */_ORT_MEM_ADDR_/*
+        return "is no file name but a mark"
     if path.drive or path.root or ":" in location:
         return "is an absolute path"
     if ".." in path.parts or "\\" in location:

@@ -37,8 +37,8 @@ def read(folder: Path) -> EmbedderSpec | DecoderSpec:
     """Reads a user's own folder: config.json, tokenizer.json, an ONNX file and what belongs to it.
 
     The graph is looked for where genai_config.json says, then at model.onnx and onnx/model.onnx.
-    A decoder needs tokenizer_config.json, an embedder 1_Pooling/config.json. Its weights are hashed, which takes about a second
-    a gigabyte.
+    A decoder needs tokenizer_config.json, an embedder 1_Pooling/config.json. An embedder's weights
+    are hashed, which takes about a second a gigabyte.
 
     Raises:
         ModelBroken: A file is missing, is not what it should be, or lies outside the folder.

@@ -416,6 +416,22 @@ def test_a_graph_named_so_that_it_cannot_be_there_is_refused(name: str, tmp_path
         folder.read(tmp_path / "d")
 
 
+@pytest.mark.parametrize(
+    "location", ["*/_ORT_MEM_ADDR_/*", "*/_ORT_NATIVE_ENDIAN_MEM_ADDR_/*", "a/*/b"]
+)
+def test_weights_at_an_address_in_memory_are_refused_though_a_file_has_that_name(
+    location: str, encoder: Path
+):
+    write_onnx(encoder / "model.onnx", location)
+    try:
+        (encoder / location).parent.mkdir(parents=True)
+        (encoder / location).write_bytes(bytes(16))
+    except OSError:
+        pytest.skip("needs POSIX: Windows allows no such file name")
+    with pytest.raises(ModelBroken, match="no file name but a mark"):
+        folder.read(encoder)
+
+
 def test_weights_whose_name_no_file_can_have_are_refused(encoder: Path):
     write_onnx(encoder / "model.onnx", "a" * 300)
     with pytest.raises(ModelBroken, match="is no file name here"):
