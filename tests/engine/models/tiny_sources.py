@@ -61,8 +61,8 @@ def write_wheel(folder: Path, name: str, members: dict[str, bytes]) -> Path:
     return wheel
 
 
-def zipped(path: Path, members: dict[str, bytes]) -> bytes:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+def zipped(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    with zipfile.ZipFile(path, "w", compression) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
     return path.read_bytes()
