@@ -4,6 +4,7 @@ Its output goes to a file, never to our own stdout, and is polled: no thread, no
 """
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Generator, Sequence
@@ -16,12 +17,17 @@ _TICK = 0.2
 _FLAGS = subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0
 
 
+# A signed address serves whoever holds it: its query is as secret as a password.
+_QUERY = re.compile(r"\?[^\s'\"<>?]*=[^\s'\"<>]*")
+_USER = re.compile(r"://[^/\s]*@")
+
+
 class ChildFailed(Exception):
-    """The child could not be started or did not exit with 0."""
+    """The child could not be started or did not exit with 0; what it said, without secrets."""
 
     def __init__(self, lines: list[str]) -> None:
-        super().__init__(lines[-1] if lines else "it said nothing")
-        self.lines = lines
+        self.lines = [_USER.sub("://", _QUERY.sub("", line)) for line in lines]
+        super().__init__(self.lines[-1] if lines else "it said nothing")
 
 
 def run(command: Sequence[str], log: Path) -> Generator[list[str]]:
@@ -35,7 +41,7 @@ def run(command: Sequence[str], log: Path) -> Generator[list[str]]:
         The lines printed since the last time, several times a second, even where there are none.
 
     Raises:
-        ChildFailed: With every line it printed.
+        ChildFailed: With every line it printed, addresses without user, password and query.
     """
     seen: list[str] = []
     with log.open("wb") as out, log.open("rb") as printed:

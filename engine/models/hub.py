@@ -58,4 +58,4 @@ def _download(
             done = target.stat().st_size if target.exists() else 0
             yield FetchProgress(known.model_id, "download", file.path, done, file.size)
     except child.ChildFailed as error:
-        raise FetchFailed(f"{file.path}: {error}") from error
+        raise FetchFailed(f"{file.path}: {str(error)[:500]}") from error

@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> None:
     try:
         download(repo, revision, file, Path(target))
     except (HfHubHTTPError, OSError) as error:
-        sys.exit(" ".join(f"{type(error).__name__}: {error}".split())[:500])
+        sys.exit(" ".join(f"{type(error).__name__}: {error}".split()))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,6 @@ _PIP_TRACEBACK = "ERROR: Exception:"
 
 _PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 _BROKEN_CONNECTION = re.compile(r"connection broken by '(.+?)'?: /")
-_CREDENTIALS = re.compile(r"://[^/@\s]+@")
 
 
 def fetch(
@@ -108,7 +107,7 @@ def _reason(lines: list[str]) -> str:
     broken = [match[1] for line in lines if (match := _BROKEN_CONNECTION.search(line))]
     if broken:
         reason += f" (connection broken: {broken[-1]})"
-    return _CREDENTIALS.sub("://", reason)[:500]
+    return reason[:500]
 
 
 def _progress(lines: list[str]) -> tuple[int, int]:

@@ -31,6 +31,27 @@ def test_a_failing_child_raises_with_what_it_said(tmp_path: Path):
     assert sorted(caught.value.lines) == ["first", "went wrong"]
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            "403 Forbidden for url 'https://cdn.example/a/b?Signature=sEcReT&Key-Pair-Id=K'",
+            "403 Forbidden for url 'https://cdn.example/a/b'",
+        ),
+        ("with url: /a/b?X-Amz-Signature=sEcReT (Caused by", "with url: /a/b (Caused by"),
+        ("at https://user:sEcR@eT@index.example/simple/", "at https://index.example/simple/"),
+        ("at https://sEcReT@index.example/?token=sEcReT", "at https://index.example/"),
+        ("cut off: https://cdn.example/a?Signature=sEcR", "cut off: https://cdn.example/a"),
+        ("is a = b? yes, see https://example.com/a", "is a = b? yes, see https://example.com/a"),
+    ],
+)
+def test_what_a_failing_child_said_is_shown_without_secrets(said: str, shown: str, tmp_path: Path):
+    command = [sys.executable, "-c", "import sys; print(sys.argv[1]); sys.exit(1)", said]
+    with pytest.raises(ChildFailed) as caught:
+        list(child.run(command, tmp_path / "log"))
+    assert (str(caught.value), caught.value.lines) == (shown, [shown])
+
+
 def test_a_child_that_cannot_be_started_is_a_failed_child(tmp_path: Path):
     with pytest.raises(ChildFailed, match="no-such-program could not be started"):
         list(child.run(["no-such-program"], tmp_path / "log"))

@@ -111,6 +111,18 @@ def test_a_hub_out_of_reach_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
         finish(hub.fetch(known_model(TINY), TINY, tmp_path))
 
 
+def test_a_signed_address_that_the_hub_leads_to_is_not_shown(
+    add_to_hub: AddToHub, site: Site, tmp_path: Path
+):
+    add_to_hub(FILES)
+    signed = f"{site.address}/gone?Signature=sEcReT"
+    path = f"/owner/tiny/resolve/{REVISION}/config.json"
+    site.redirects[path] = signed
+    with pytest.raises(FetchFailed, match=r"config\.json: .*404.*/gone") as caught:
+        finish(hub.fetch(known_model(TINY), TINY, tmp_path))
+    assert "sEcReT" not in str(caught.value)
+
+
 def test_progress_names_the_file_and_its_size(add_to_hub: AddToHub, tmp_path: Path):
     add_to_hub(FILES)
     steps = list(hub.fetch(known_model(TINY), TINY, tmp_path))

@@ -108,6 +108,8 @@ class Site:
 
     address: str = ""
     pages: dict[str, bytes] = field(default_factory=dict)
+    redirects: dict[str, str] = field(default_factory=dict)
+    """From the path of a page to the address of the site where its bytes are."""
     headers: dict[str, str] = field(default_factory=dict)
     """Sent with every page."""
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -146,6 +148,9 @@ def handler_of(site: Site) -> type[BaseHTTPRequestHandler]:
                 site.held.set()
                 site.holds.wait(60)
             page = site.pages.get(self.path)
+            if page is not None and self.path in site.redirects:
+                self._redirect(site.redirects[self.path], len(page))
+                return
             if page is None:
                 self.send_error(404)
                 return
@@ -162,6 +167,13 @@ def handler_of(site: Site) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             if body:
                 self._send(page[start:])
+
+        def _redirect(self, address: str, size: int) -> None:
+            self.send_response(302)
+            fixed = {"Location": address, "ETag": '"e"', "X-Linked-Size": str(size)}
+            for name, value in {**fixed, **site.headers, "Content-Length": "0"}.items():
+                self.send_header(name, value)
+            self.end_headers()
 
         def _start(self, size: int) -> int:
             wanted = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0]
