@@ -1,30 +1,29 @@
 """How fast answers come: reading the prompt, the first token, and each token after it.
 
-    python examples/benchmarks/decode.py [--decoder FOLDER] [--rounds 5] [--threads 0] [--json]
+    python examples/benchmarks/decode.py [--decoder MODEL] [--rounds 5] [--threads 0] [--json]
 
-Without a folder the best installed decoder is taken. Everything goes through `Decoder.generate`,
-greedily, with stop tokens switched off so that every answer has the same length. The long prompt
-has about 512 tokens. Each round tries every size of prefill part once, so that a busy machine slows
-all of them alike; medians over the rounds are shown. "Longest wait" is the longest time between two
-pieces while the prompt is read: what closing the generator waits for at most.
+Without a model (an id or a folder) the best installed decoder is taken. Everything goes through
+`Decoder.generate`, greedily, with stop tokens switched off so that every answer has the same
+length. The long prompt has about 512 tokens. Each round tries every size of prefill part once, so
+that a busy machine slows all of them alike; medians over the rounds are shown. "Longest wait" is
+the longest time between two pieces while the prompt is read: what closing the generator waits for
+at most.
 """
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from pathlib import Path
+
+from machine import machine
 
 from engine.decode.decoder import Decoder, prefill_chunk_for
 from engine.decode.sampling import SamplingParams
-from engine.models import folder, installed
+from engine.models import installed
 from engine.models.spec import DecoderSpec
-from engine.runtime.providers import runtime_version
 from engine.text.chat import Message
 from mcp_server.settings import Settings
 
@@ -76,7 +75,9 @@ class Figures:
 
 def main() -> None:
     options = _options()
-    spec = replace(_spec(options.decoder), stop_token_ids=())
+    spec = installed.choose("generate", Settings().models_folder, options.decoder).spec
+    assert isinstance(spec, DecoderSpec)
+    spec = replace(spec, stop_token_ids=())
     long = _long_prompt(spec)
     rounds = [_round(spec, long, options.threads) for _ in range(options.rounds)]
     _show(spec, _figures(rounds, prefill_chunk_for(spec)), options.threads, as_json=options.json)
@@ -144,25 +145,15 @@ def _figures(rounds: Sequence[tuple[dict[int, Answer], Answer]], used: int) -> F
 def _long_prompt(spec: DecoderSpec) -> list[Message]:
     """A conversation of about PROMPT_TOKENS tokens."""
     decoder = Decoder.open(spec)
-    empty, one = (decoder.count_tokens([Message("user", SENTENCE * n)]) for n in (1, 2))
-    sentences = 1 + (PROMPT_TOKENS - empty) // (one - empty)
+    one, two = (_timed(decoder, [Message("user", SENTENCE * n)], 1).prompt_tokens for n in (1, 2))
+    sentences = 1 + (PROMPT_TOKENS - one) // (two - one)
     decoder.close()
     return [Message("user", SENTENCE * sentences)]
 
 
-def _spec(chosen: Path | None) -> DecoderSpec:
-    if chosen is None:
-        spec = installed.choose("generate", Settings().models_folder, None).spec
-    else:
-        spec = folder.read(chosen)
-    if not isinstance(spec, DecoderSpec):
-        raise SystemExit(f"{chosen} is no language model.")
-    return spec
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--decoder", type=Path, help="a model's folder; default: the installed one")
+    parser.add_argument("--decoder", help="a model's id or folder; default: the best installed")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0, help="0: every physical core")
     parser.add_argument("--json", action="store_true")
@@ -170,15 +161,11 @@ def _options() -> argparse.Namespace:
 
 
 def _show(spec: DecoderSpec, figures: Figures, threads: int, *, as_json: bool) -> None:
-    machine = (
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}, ONNX Runtime {runtime_version()}"
-    )
     if as_json:
-        heading = {"model": spec.model_id, "threads": threads, "machine": machine}
+        heading = {"model": spec.model_id, "threads": threads, "machine": machine()}
         print(json.dumps(heading | asdict(figures), indent=2))
         return
-    print(f"{spec.model_id}, threads {threads or 'all'}; {machine}\n")
+    print(f"{spec.model_id}, threads {threads or 'all'}; {machine()}\n")
     heading = f"reading {figures.prompt_tokens} tokens in parts of"
     print(f"{heading:<32}{'tokens/s':>9}{'longest wait':>15}")
     for part in figures.prefill:

@@ -1,8 +1,9 @@
 """How fast texts are embedded: in bulk by batch budget, and one query at a time.
 
-    python examples/benchmarks/embed.py --embedder FOLDER [--rounds 5] [--threads 0] [--json]
+    python examples/benchmarks/embed.py [--embedder MODEL] [--rounds 5] [--threads 0] [--json]
 
-The bulk is 200 texts of log-normal length (median 90 tokens, a tenth above 250, cut at the model's
+Without a model (an id or a folder) the best installed embedder is taken. The bulk
+is 200 texts of log-normal length (median 90 tokens, a tenth above 250, cut at the model's
 `max_tokens`), the same ones every time. Each round runs every way of batching once, so that a busy
 machine slows all of them alike; medians over the rounds are shown. Tokens are the model's own, the
 special ones included and padding left out. A query is 5 to 15 words.
@@ -30,23 +31,22 @@ to 20 ms at p50.
 
 import argparse
 import json
-import os
-import platform
 import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+
+from machine import machine
 
 from engine.embed.batching import plan
 from engine.embed.embedder import MAX_BATCH_TOKENS, MAX_ROWS, Embedder
 from engine.embed.encoder import Encoder
-from engine.models import folder
+from engine.models import installed
 from engine.models.spec import EmbedderSpec
-from engine.runtime.providers import runtime_version
 from engine.runtime.session import Session
 from engine.text.tokenizer import Tokenizer
+from mcp_server.settings import Settings
 
 # Common words, each one token in BERT's vocabulary.
 TEXT = (
@@ -105,9 +105,8 @@ class QueryFigure:
 
 def main() -> None:
     options = _options()
-    spec = folder.read(options.embedder)
-    if not isinstance(spec, EmbedderSpec):
-        raise SystemExit(f"{options.embedder} is no embedding model.")
+    spec = installed.choose("embed", Settings().models_folder, options.embedder).spec
+    assert isinstance(spec, EmbedderSpec)
     tokenizer = Tokenizer.open(spec.tokenizer_file)
     session = Session.open(spec.onnx_file, threads=options.threads)
     encoder = Encoder(spec, session, padding_id=0)
@@ -194,7 +193,7 @@ def _texts(max_tokens: int) -> list[str]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--embedder", type=Path, required=True, help="an installed model's folder")
+    parser.add_argument("--embedder", help="a model's id or folder; default: the best installed")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0, help="0: every physical core")
     parser.add_argument("--json", action="store_true")
@@ -209,16 +208,12 @@ def _show(
     *,
     as_json: bool,
 ) -> None:
-    machine = (
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}, ONNX Runtime {runtime_version()}"
-    )
     if as_json:
         figures = {"bulk": [asdict(figure) for figure in bulk], "query": asdict(query)}
-        heading = {"model": spec.model_id, "provider": provider, "machine": machine}
+        heading = {"model": spec.model_id, "provider": provider, "machine": machine()}
         print(json.dumps(heading | figures, indent=2))
         return
-    print(f"{spec.model_id} on {provider}; {machine}\n")
+    print(f"{spec.model_id} on {provider}; {machine()}\n")
     print(
         f"{'tokens x rows a batch':<26}{'tokens/s':>9}{'best':>9}{'longest run':>13}{'padding':>9}"
     )

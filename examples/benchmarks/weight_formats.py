@@ -38,8 +38,6 @@ other tokens (Linux x86-64 with AVX-512 VNNI, 2 threads, ONNX Runtime 1.32.0, ma
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -50,10 +48,10 @@ from typing import Literal
 
 import gguf
 import numpy as np
+from machine import machine
 from numpy.typing import NDArray
 
 from engine.models.converters import from_gguf
-from engine.runtime.providers import runtime_version
 from engine.runtime.session import Session
 from engine.text.tokenizer import Tokenizer
 
@@ -263,15 +261,11 @@ def _options() -> argparse.Namespace:
 
 
 def _show(figures: Sequence[Figure], threads: int, *, as_json: bool) -> None:
-    machine = (
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}, ONNX Runtime {runtime_version()}"
-    )
     if as_json:
         rows = [asdict(figure) for figure in figures]
-        print(json.dumps({"machine": machine, "threads": threads, "forms": rows}, indent=2))
+        print(json.dumps({"machine": machine(), "threads": threads, "forms": rows}, indent=2))
         return
-    print(f"threads {threads or 'all'}; {machine}\n")
+    print(f"threads {threads or 'all'}; {machine()}\n")
     print(
         f"{'weights':<33}{'answer':>8}{'read':>8}{'size':>9}"
         f"{'winner':>9}{'logits off':>13}{'divergence':>12}"
