@@ -102,10 +102,6 @@ class Decoder:
         """Frees the model; answering afterwards raises Unavailable. May be called again."""
         self._session = None
 
-    def count_tokens(self, messages: Sequence[Message]) -> int:
-        """Tokens of the prompt that these messages make. Raises as `generate` does."""
-        return len(self._template.render_ids(messages))
-
     def generate(
         self, messages: Sequence[Message], params: SamplingParams
     ) -> Generator[Piece, None, None]:

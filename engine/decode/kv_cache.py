@@ -2,8 +2,7 @@
 
 Knows the session's tensors by name; knows no token. The graph's attention shares one buffer between
 past and present: both are bound to the same array once, so a step writes its keys in place and
-copies nothing. What is filled is told to the graph by the attention mask's width, so a shorter
-`position` rewinds exactly.
+copies nothing. What is filled is told to the graph by the attention mask's width.
 """
 
 import re
@@ -48,11 +47,6 @@ class CacheLayout:
         heads, head_size, dtype = _shape({name: session.inputs[name] for name in past})
         return cls(names, heads, head_size, dtype)
 
-    def bytes_for(self, capacity: int) -> int:
-        """Memory that a cache of this capacity takes, in bytes."""
-        per_position = len(self.names) * self.heads * self.head_size
-        return per_position * capacity * np.dtype(self.dtype).itemsize
-
 
 class KVCache:
     """Buffers [1, heads, capacity, head_size] of one sequence, in a binding of their own."""
@@ -80,21 +74,11 @@ class KVCache:
         self._binding = None
         self.capacity = self.position = 0
 
-    def fits(self, tokens: int) -> bool:
-        """Whether so many more tokens have room."""
-        return self.position + tokens <= self.capacity
-
     def advance(self, tokens: int) -> None:
         """Tells that a run has written so many more tokens."""
-        if not self.fits(tokens):
+        if self.position + tokens > self.capacity:
             raise IndexError(f"{tokens} tokens at {self.position} exceed {self.capacity}")
         self.position += tokens
-
-    def reset(self, position: int = 0) -> None:
-        """Forgets everything from a position on; what stands before it stays usable."""
-        if not 0 <= position <= self.position:
-            raise IndexError(f"{position} is not within the {self.position} filled positions")
-        self.position = position
 
 
 def capacity_for(tokens: int, context: int) -> int:
