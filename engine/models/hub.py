@@ -4,6 +4,7 @@ Knows nothing of the hub's protocol: `hub_program` does, in its own process. Wha
 downloaded stays in the scratch folder, and the next try goes on from there.
 """
 
+import os
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -52,7 +53,13 @@ def _download(
     target = folder / file.path
     # -P: a module in the folder where we were started must not be taken for the hub's library.
     command = [sys.executable, "-P", "-m", "engine.models.hub_program"]
-    command += [source.repo, source.revision, source.root + file.path, str(target)]
+    command += [
+        str(os.getpid()),
+        source.repo,
+        source.revision,
+        source.root + file.path,
+        str(target),
+    ]
     try:
         for _ in child.run(command, folder.with_name("log")):
             done = target.stat().st_size if target.exists() else 0

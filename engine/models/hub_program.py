@@ -1,8 +1,9 @@
 """The program that downloads one file from the model hub: `python -m engine.models.hub_program`.
 
 Its own process, so that it can be killed between two bytes and serving never imports the hub's
-library. Arguments: repository, revision, file in it, target. A target that is already there is
-continued; the caller checks the hash. Exits 0, or 1 with one line on standard error.
+library. Arguments: the caller's process id, repository, revision, file in it, target. A target that
+is already there is continued; the caller checks the hash. Exits 0, or 1 with one line on standard
+error, or 1 at once where the caller is gone: two programs must never write one file.
 """
 
 # Some of the hub's signatures name bare dictionaries; they end at this door.
@@ -23,22 +24,30 @@ from huggingface_hub.utils import build_hf_headers, disable_progress_bars
 # Bytes written at a time: what a kill may lose, and how often a slow line shows progress.
 _CHUNK = 1 << 20
 
-_PARENT = os.getppid()
-
 
 class _OwnedFile(io.BufferedWriter):
-    """Ends the program once its parent is gone, so that two never write one file."""
+    """A file that is written only as long as the caller lives."""
+
+    def __init__(self, raw: io.FileIO, caller: int) -> None:
+        super().__init__(raw)
+        self._caller = caller
 
     def write(self, block: Any) -> int:
-        if os.getppid() != _PARENT:
-            os._exit(1)  # At once: what is still buffered must not reach the file either.
+        _require(self._caller)
         return super().write(block)
 
 
-def download(repo: str, revision: str, file: str, target: Path) -> None:
+def _require(caller: int) -> None:
+    """Ends the program if the caller is gone. Windows gives no orphan another parent to tell by."""
+    if sys.platform != "win32" and os.getppid() != caller:
+        os._exit(1)  # At once: what is still buffered must not reach the file either.
+
+
+def download(caller: int, repo: str, revision: str, file: str, target: Path) -> None:
     """Brings one file to `target`, from where an earlier try stopped.
 
     Args:
+        caller: The id of our parent process, for which this is done.
         repo: Owner and name on the hub that HF_ENDPOINT names, else the public one.
         revision: A commit.
         file: Path in the repository, with forward slashes.
@@ -49,8 +58,9 @@ def download(repo: str, revision: str, file: str, target: Path) -> None:
     metadata = get_hf_file_metadata(url, headers=headers)
     if urlsplit(metadata.location).netloc != urlsplit(url).netloc:
         headers.pop("authorization", None)
+    _require(caller)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _OwnedFile(io.FileIO(target, "ab")) as out:
+    with _OwnedFile(io.FileIO(target, "ab"), caller) as out:
         if metadata.size is not None and out.tell() >= metadata.size:
             out.seek(0)
             out.truncate()
@@ -64,13 +74,14 @@ def download(repo: str, revision: str, file: str, target: Path) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Reads the four arguments and downloads."""
+    """Reads the five arguments and downloads."""
     constants.HF_HUB_DISABLE_TELEMETRY = True
     constants.DOWNLOAD_CHUNK_SIZE = _CHUNK
     disable_progress_bars()
-    repo, revision, file, target = arguments
+    caller, repo, revision, file, target = arguments
+    _require(int(caller))
     try:
-        download(repo, revision, file, Path(target))
+        download(int(caller), repo, revision, file, Path(target))
     except (HfHubHTTPError, OSError) as error:
         sys.exit(" ".join(f"{type(error).__name__}: {error}".split()))
 

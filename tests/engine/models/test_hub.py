@@ -1,6 +1,8 @@
 """Files fetched with the real hub library from a hub on this machine."""
 
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,6 +99,28 @@ def test_a_beginning_that_is_another_files_is_dropped(
     (tmp_path / "hub/model.onnx").write_bytes(b"x" * size)
     folder = finish(hub.fetch(known_model(TINY), TINY, tmp_path))
     assert (folder / "model.onnx").read_bytes() == FILES["model.onnx"]
+
+
+DYING_CALLER = """
+import os, subprocess, sys
+arguments = sys.argv[1:]
+program = [sys.executable, "-m", "engine.models.hub_program", str(os.getpid()), *arguments]
+subprocess.Popen(program)
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX: orphans get another parent")
+def test_a_program_whose_caller_died_before_it_began_downloads_nothing(
+    add_to_hub: AddToHub, site: Site, tmp_path: Path
+):
+    add_to_hub(FILES)
+    target = tmp_path / "model.onnx"
+    command = [sys.executable, "-c", DYING_CALLER, "owner/tiny", REVISION, "model.onnx"]
+    # Its output stays open until the orphan has ended too.
+    subprocess.run([*command, str(target)], capture_output=True, timeout=60, check=True)
+    assert not target.exists()
+    assert site.requests == []
 
 
 def test_a_file_the_hub_does_not_have_is_named(add_to_hub: AddToHub, tmp_path: Path):
