@@ -5,32 +5,23 @@ Rule: a document is written in one transaction, so wherever it stops the index i
 next run does what is left.
 """
 
-import hashlib
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from engine.corpus import Chunk, Document, document_id_of
-from engine.documents import changes, kinds
-from engine.documents.chunker import CountTokens, cut
-from engine.documents.contents import Contents, read_contents
+from engine.corpus import Chunk, Document
+from engine.documents import changes
+from engine.documents.batch import Batch, EmbedDocuments, Vectors
+from engine.documents.chunker import CountTokens
 from engine.documents.finder import FoundFile, Skipped, find
-from engine.documents.readers.interface import Reading, Unreadable
-from engine.documents.readers.plain import read_text
+from engine.documents.preparing import AsKnown, Prepared, prepare
+from engine.errors import WrongEmbedder
 
-Vectors = NDArray[np.float32]
-EmbedDocuments = Callable[[Sequence[str]], Vectors]
-"""float32[texts, dimensions] for a list of texts."""
-
-# Texts a step: small enough that stopping takes well under a second, large enough for batches.
-_TEXTS_PER_STEP = 16
+# Of vectors kept between runs, those of a file that the last run was stopped in.
+_UNFINISHED_BYTES = 64 * 1024 * 1024
 _DOCUMENTS_PER_PAGE = 1000
-_TITLE_CHARACTERS = 200
 
 
 class DocumentStore(Protocol):
@@ -56,21 +47,31 @@ class DocumentStore(Protocol):
         """Documents at or under a path in the order of their paths."""
         ...
 
+    def clear(self) -> int:
+        """Removes every document, whatever model its vectors are from."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexReport:
-    """What a run has done so far."""
+    """What a run has done so far, or what one step adds to that."""
 
     indexed: int = 0
     """Files that were new or changed."""
     unchanged: int = 0
     removed: int = 0
     """Documents whose files are gone or no longer to be indexed."""
+    cleared: int = 0
+    """Documents of other folders that a rebuild removed."""
     skipped: tuple[Skipped, ...] = ()
     guessed_encodings: tuple[str, ...] = ()
     """Paths of files that are no valid Unicode and were read as Western European text."""
     chunks_added: int = 0
     embedded_texts: int = 0
+
+    def __add__(self, other: "IndexReport") -> "IndexReport":
+        names = [one.name for one in fields(self)]
+        return IndexReport(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +86,12 @@ class IndexProgress:
     report: IndexReport
 
 
-@dataclass(slots=True)
-class _Tally:
-    """The report while it grows."""
-
-    report: IndexReport = field(default_factory=IndexReport)
-
-    def add(self, **counts: int) -> None:
-        sums = {name: getattr(self.report, name) + count for name, count in counts.items()}
-        self.report = replace(self.report, **sums)
-
-    def skip(self, *skipped: Skipped) -> None:
-        self.report = replace(self.report, skipped=self.report.skipped + skipped)
-
-    def guess(self, path: str) -> None:
-        guessed = (*self.report.guessed_encodings, path)
-        self.report = replace(self.report, guessed_encodings=guessed)
+@dataclass(frozen=True, slots=True)
+class _Step:
+    path: str
+    adds: IndexReport
+    part: float = 0.0
+    """How much of the file is done; 0 if it is dealt with."""
 
 
 class Indexer:
@@ -112,6 +103,7 @@ class Indexer:
         embed_documents: EmbedDocuments,
         count_tokens: CountTokens,
         max_tokens: int,
+        unfinished: dict[str, Vectors] | None = None,
     ) -> None:
         """Takes what it works with.
 
@@ -120,35 +112,56 @@ class Indexer:
             embed_documents: Makes the vectors the store is in use for.
             count_tokens: How that model counts, special tokens left out.
             max_tokens: What it takes of one text, special tokens left out.
+            unfinished: Vectors of texts that a stopped run embedded and did not store, by the
+                SHA-256 of the text. Given to the next indexer for the same model, it goes on
+                there. Holds some 64 MB at most between runs, and nothing after a complete one.
         """
         self._store = store
         self._embed_documents = embed_documents
         self._count_tokens = count_tokens
         self._max_tokens = max_tokens
+        self._unfinished: dict[str, Vectors] = {} if unfinished is None else unfinished
 
-    def run(self, root: Path) -> Generator[IndexProgress]:
+    def run(self, root: Path, *, rebuild: bool = False) -> Generator[IndexProgress]:
         """Indexes what is new or changed under `root` and removes what is gone from there.
 
         Yields once for all that needs no reading, then at least once a file.
 
+        Args:
+            root: A folder or a file, as `finder.resolved` gives it.
+            rebuild: Empty the whole store first, once the root was walked.
+
         Raises:
             InvalidInput: There is nothing at `root`; nothing was removed.
-            WrongEmbedder: The store holds another model's vectors.
+            WrongEmbedder: The store holds another model's vectors, and is not to be rebuilt.
         """
-        self._store.check_embedder()
+        self._check_embedder(rebuild)
         found = list(find(root))
         known = {document.path: document for document in self._known(root)}
-        plan = changes.plan(found, known.values())
-        tally = _Tally()
-        tally.add(unchanged=plan.unchanged, removed=self._store.delete(plan.gone))
-        tally.skip(*plan.skipped)
+        plan = changes.plan(found, known.values(), every=rebuild)
+        report = IndexReport(unchanged=plan.unchanged, skipped=plan.skipped)
+        if rebuild:
+            report += IndexReport(removed=len(plan.gone), cleared=self._store.clear() - len(known))
+            known = {}
+        else:
+            report += IndexReport(removed=self._store.delete(plan.gone))
         done = plan.total - len(plan.pending)
-        yield IndexProgress(done, plan.total, "", tally.report)
-        for file in plan.pending:
-            for part in self._index(file, known.get(file.path), tally):
-                yield IndexProgress(done + part, plan.total, file.path, tally.report)
-            done += 1
-            yield IndexProgress(done, plan.total, file.path, tally.report)
+        yield IndexProgress(done, plan.total, "", report)
+        try:
+            for step in self._steps(plan.pending, known):
+                report += step.adds
+                done += not step.part
+                yield IndexProgress(done + step.part, plan.total, step.path, report)
+            self._unfinished.clear()
+        finally:
+            self._forget_some()
+
+    def _check_embedder(self, rebuild: bool) -> None:
+        try:
+            self._store.check_embedder()
+        except WrongEmbedder:
+            if not rebuild:
+                raise
 
     def _known(self, root: Path) -> Iterator[Document]:
         under, after = os.path.realpath(root), ""
@@ -156,53 +169,58 @@ class Indexer:
             yield from page
             after = page[-1].path
 
-    def _index(self, file: FoundFile, known: Document | None, tally: _Tally) -> Iterator[float]:
-        """Deals with one file; yields the parts of it that are done before the whole is."""
-        try:
-            contents = read_contents(file.path)
-            sha256 = hashlib.sha256(contents.content).hexdigest()
-            if known and known.content_sha256 == sha256:
-                self._store.refresh(replace(known, mtime_ns=contents.mtime_ns))
-                tally.add(unchanged=1)
-                return
-            reading = (kinds.reader_of(PurePath(file.path).name) or read_text)(contents.content)
-        except OSError as error:
-            tally.skip(Skipped(file.path, f"it cannot be read ({error.strerror})", unseen=True))
-            return
-        except Unreadable as error:
-            tally.skip(Skipped(file.path, str(error)))
-            tally.add(removed=self._store.delete([known.document_id]) if known else 0)
-            return
-        chunks = cut(reading, self._count_tokens, self._max_tokens)
-        document = _document(file, contents, sha256, reading, len(chunks))
-        vectors = yield from self._embedded(chunks, tally)
-        self._store.replace(document, chunks, vectors)
-        tally.add(indexed=1, chunks_added=len(chunks))
-        if document.encoding_is_guessed:
-            tally.guess(file.path)
+    def _steps(
+        self, pending: Iterable[FoundFile], known: Mapping[str, Document]
+    ) -> Iterator[_Step]:
+        batch = self._batch()
+        for file in pending:
+            before = known.get(file.path)
+            sha256 = before.content_sha256 if before else ""
+            outcome = prepare(file, sha256, self._count_tokens, self._max_tokens)
+            if not isinstance(outcome, Prepared):
+                yield _Step(file.path, self._settled(outcome, before))
+                continue
+            if not batch.takes(outcome):
+                yield from self._flush(batch)
+                batch = self._batch()
+            batch.add(outcome)
+        yield from self._flush(batch)
 
-    def _embedded(self, chunks: Sequence[Chunk], tally: _Tally) -> Generator[float, None, Vectors]:
-        vectors: list[Vectors] = []
-        for start in range(0, len(chunks), _TEXTS_PER_STEP):
-            if start:
-                yield start / len(chunks)
-            texts = [chunk.embedded_text for chunk in chunks[start : start + _TEXTS_PER_STEP]]
-            vectors.append(self._embed_documents(texts))
-            tally.add(embedded_texts=len(texts))
-        return np.concatenate(vectors) if vectors else np.zeros((0, 0), np.float32)
+    def _batch(self) -> Batch:
+        return Batch(self._embed_documents, self._unfinished)
 
+    def _settled(self, outcome: AsKnown | Skipped, known: Document | None) -> IndexReport:
+        """Does what is to be done for a file that is not embedded."""
+        if isinstance(outcome, Skipped):
+            gone = [known.document_id] if known and not outcome.unseen else []
+            return IndexReport(skipped=(outcome,), removed=self._store.delete(gone))
+        if known and known.mtime_ns != outcome.mtime_ns:
+            self._store.refresh(replace(known, mtime_ns=outcome.mtime_ns))
+        return IndexReport(unchanged=1)
 
-def _document(
-    file: FoundFile, contents: Contents, sha256: str, reading: Reading, chunk_count: int
-) -> Document:
-    return Document(
-        document_id=document_id_of(file.path),
-        path=file.path,
-        title=reading.title[:_TITLE_CHARACTERS] or PurePath(file.path).name,
-        content_sha256=sha256,
-        size=len(contents.content),
-        mtime_ns=contents.mtime_ns,
-        line_count=len(reading.lines),
-        chunk_count=chunk_count,
-        encoding=reading.encoding,
-    )
+    def _flush(self, batch: Batch) -> Iterator[_Step]:
+        """Embeds a batch and stores its documents one by one."""
+        adds = IndexReport()
+        for part, texts in batch.embed():
+            adds += IndexReport(embedded_texts=texts)
+            if part < 1:
+                yield _Step(batch.waiting[-1].document.path, adds, part)
+                adds = IndexReport()
+        for prepared in batch.waiting:
+            document = prepared.document
+            self._store.replace(document, prepared.chunks, batch.vectors(prepared))
+            batch.forget(prepared)
+            guessed = (document.path,) if document.encoding_is_guessed else ()
+            adds += IndexReport(
+                indexed=1, chunks_added=document.chunk_count, guessed_encodings=guessed
+            )
+            yield _Step(document.path, adds)
+            adds = IndexReport()
+
+    def _forget_some(self) -> None:
+        """Keeps the newest unfinished vectors, as many as may be kept."""
+        kept = 0
+        for key, vector in reversed(list(self._unfinished.items())):
+            kept += vector.nbytes
+            if kept > _UNFINISHED_BYTES:
+                del self._unfinished[key]

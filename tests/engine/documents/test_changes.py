@@ -12,12 +12,17 @@ def _known(path: str, size: int = 1, mtime_ns: int = 1) -> Document:
 
 
 def test_only_what_is_new_or_differs_in_size_or_time_is_read():
-    found = [FoundFile(name, 1, 1) for name in ("same", "new")]
-    found += [FoundFile("longer", 2, 1), FoundFile("older", 1, 0)]
+    found = [FoundFile("longer", 2, 1)]
+    found += [FoundFile(name, 1, 1) for name in ("same", "new")] + [FoundFile("older", 1, 0)]
     made = plan(found, [_known(name) for name in ("same", "longer", "older")])
     assert made.unchanged == 1
-    assert [file.path for file in made.pending] == ["new", "longer", "older"]
+    assert [file.path for file in made.pending] == ["new", "older", "longer"]
     assert (made.gone, made.total) == ((), 4)
+
+
+def test_every_file_is_read_where_that_is_asked_for():
+    made = plan([FoundFile("b", 1, 1), FoundFile("a", 1, 1)], [_known("a")], every=True)
+    assert ([file.path for file in made.pending], made.unchanged) == (["a", "b"], 0)
 
 
 def test_what_is_no_longer_found_is_gone():

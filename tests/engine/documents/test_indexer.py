@@ -5,13 +5,17 @@ import shutil
 import sys
 from pathlib import Path
 
+import apsw
 import numpy as np
 import pytest
 from sample_corpus import MAX_TOKENS, SPACE, count_tokens, embed, indexer, write_corpus
 
 from engine.documents.indexer import Indexer
-from engine.errors import InvalidInput, WrongEmbedder
+from engine.errors import InvalidInput, StoreError, WrongEmbedder
 from engine.store.interface import EmbeddingSpace
+from engine.store.opening import open_store
+
+LARGE = "# Large\n\n" + "".join(f"Sentence {n} is about the river.\n\n" for n in range(2000))
 
 
 def _content(store):
@@ -251,7 +255,7 @@ def test_a_file_edited_during_a_run_is_indexed_as_it_was_read(store, index, fold
 
 def test_progress_rises_strictly_to_the_total(store, folder):
     write_corpus(folder)
-    (folder / "large.md").write_text("# Large\n\n" + "A sentence about the river.\n\n" * 2000)
+    (folder / "large.md").write_text(LARGE)
     (folder / "binary.txt").write_bytes(b"\0")
     steps = list(indexer(store).run(folder))
     done = [step.done for step in steps]
@@ -269,7 +273,7 @@ def test_an_empty_folder_is_one_step(store, folder):
 
 def test_closing_a_run_leaves_whole_documents_and_the_next_run_the_rest(store, folder, index):
     write_corpus(folder)
-    (folder / "large.md").write_text("# Large\n\n" + "A sentence about the river.\n\n" * 2000)
+    (folder / "large.md").write_text(LARGE)
     for stop in (1, 2, 30, 31):
         steps = indexer(store).run(folder)
         for _ in range(stop):
@@ -293,7 +297,7 @@ def test_an_embedder_that_fails_leaves_the_index_sound(store, folder, index):
 
     def failing(texts):
         calls.append(texts)
-        if len(calls) == 50:
+        if len(calls) == 9:
             raise RuntimeError("the model died")
         return embed(texts)
 
@@ -311,6 +315,136 @@ def test_another_models_index_is_refused_before_anything_is_read(store, folder, 
     with pytest.raises(WrongEmbedder):
         next(indexer(store).run(folder))
     assert len(store.documents()) == 1
+
+
+def test_a_rebuild_takes_another_model_and_counts_what_went_elsewhere(store, folder, index):
+    for name in ("here/a.md", "here/b.md", "there/c.md", "there/d.md", "there/e.md"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(f"words of {name}\n")
+    index()
+    (folder / "here" / "b.md").unlink()
+    store.use(EmbeddingSpace("other", "fingerprint-2", SPACE.dimensions))
+    first, *_, last = indexer(store).run(folder / "here", rebuild=True)
+    assert (first.report.cleared, first.report.removed) == (3, 1)
+    assert (last.report.cleared, last.report.indexed) == (3, 1)
+    assert [document.title for document in store.documents()] == ["a.md"]
+    assert store.statistics().embedder_id == "other"
+
+
+def test_a_rebuild_of_a_missing_root_clears_nothing(store, folder, index):
+    (folder / "a.md").write_text("words\n")
+    index()
+    with pytest.raises(InvalidInput, match="nothing in the index changed"):
+        next(indexer(store).run(folder / "missing", rebuild=True))
+    assert len(store.documents()) == 1
+
+
+def test_a_rebuild_without_a_model_clears_nothing(store, folder, index, tmp_path):
+    (folder / "a.md").write_text("words\n")
+    index()
+    nameless = open_store(tmp_path / "index" / "index.sqlite")
+    with pytest.raises(StoreError, match="No embedding model"):
+        next(indexer(nameless).run(folder, rebuild=True))
+    nameless.close()
+    assert len(store.documents()) == 1
+
+
+def _counting(calls):
+    def count(texts):
+        calls.append(texts)
+        return embed(texts)
+
+    return count
+
+
+def test_small_files_are_embedded_together_and_stored_one_by_one(store, folder):
+    for number in range(40):
+        (folder / f"{number:02}.md").write_text(f"river {number}\n")
+    calls = []
+    steps = Indexer(store, _counting(calls), count_tokens, MAX_TOKENS).run(folder)
+    next(steps)
+    for number in range(1, 41):
+        step = next(steps)
+        assert (step.done, step.report.indexed) == (number, number)
+        assert store.statistics().documents == number
+        assert step.path.endswith(f"{number - 1:02}.md")
+    assert [len(texts) for texts in calls] == [32, 8]
+
+
+def test_the_same_text_is_embedded_once_a_batch(store, folder):
+    for name in "abc":
+        (folder / f"{name}.md").write_text("the same words\n")
+    calls = []
+    list(Indexer(store, _counting(calls), count_tokens, MAX_TOKENS).run(folder))
+    assert calls == [["the same words\n"]]
+    hits = _search(store, "the same words")
+    assert [Path(hit.document.path).name for hit in hits] == ["a.md", "b.md", "c.md"]
+    assert hits[2].score == pytest.approx(1)
+
+
+def test_small_files_come_before_a_large_one(store, folder):
+    (folder / "a.md").write_text(LARGE)
+    (folder / "b.md").write_text("words\n")
+    steps = indexer(store).run(folder)
+    next(steps)
+    assert next(steps).path.endswith("b.md")
+
+
+def test_a_run_stopped_in_a_large_file_goes_on_there(store, folder, index):
+    (folder / "large.md").write_text(LARGE)
+    unfinished, texts = {}, []
+    for stop in (3, 3, 100):
+        calls = []
+        steps = Indexer(
+            store, _counting(calls), count_tokens, MAX_TOKENS, unfinished=unfinished
+        ).run(folder)
+        (folder / f"new{len(texts)}.md").write_text(f"words {len(texts)}\n")
+        for step, _ in zip(steps, range(stop), strict=False):
+            done = step.done
+        steps.close()
+        texts += [text for call in calls for text in call]
+    assert done == 4
+    assert len(texts) == len(set(texts)) == store.statistics().chunks
+    assert unfinished == {}
+    assert index().unchanged == 4
+    resumed = _content(store)
+    store.clear()
+    index()
+    assert _content(store) == resumed
+
+
+def test_nothing_is_kept_of_a_document_that_is_stored(store, folder):
+    (folder / "a.md").write_text("one\n")
+    (folder / "b.md").write_text("two\n")
+    unfinished = {}
+    steps = Indexer(store, embed, count_tokens, MAX_TOKENS, unfinished).run(folder)
+    next(steps)
+    next(steps)
+    assert len(unfinished) == 1
+    steps.close()
+    assert len(unfinished) == 1
+
+
+def test_what_is_kept_for_the_next_run_is_bounded(store, folder):
+    (folder / "a.md").write_text(LARGE)
+    old = np.zeros(8 * 1024 * 1024, np.float32)
+    unfinished = {"older": old, "old": old}
+    steps = Indexer(store, embed, count_tokens, MAX_TOKENS, unfinished).run(folder)
+    next(steps)
+    next(steps)
+    steps.close()
+    assert "older" not in unfinished
+    assert sum(vector.nbytes for vector in unfinished.values()) <= 64 * 1024 * 1024
+    assert len(unfinished) > 10
+
+
+def test_a_run_that_changes_nothing_writes_nothing(store, folder, index, tmp_path):
+    (folder / "a.md").write_text("words\n")
+    index()
+    other = apsw.Connection(str(tmp_path / "index" / "index.sqlite"))
+    other.execute("BEGIN IMMEDIATE")
+    assert index().unchanged == 1
+    other.close()
 
 
 def test_any_bytes_are_indexed_or_skipped(store, folder, index):
