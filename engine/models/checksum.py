@@ -1,6 +1,7 @@
 """Size and SHA-256 of files: the one place that says a file is the right one.
 
-Rule: a wrong file is removed before anybody hears of it.
+Rule: a wrong file is removed before anybody hears of it. Gigabytes are read in steps, so that
+whoever waits sees progress and can stop.
 """
 
 import hashlib
@@ -10,6 +11,10 @@ from pathlib import Path
 
 from engine.errors import FetchFailed
 from engine.models.catalog import KnownFile
+from engine.models.progress import FetchProgress
+
+# Bytes read at a time, about a millisecond's worth of hashing.
+_BLOCK = 1 << 20
 
 
 def sha256_of(file: Path) -> str:
@@ -18,21 +23,22 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def is_right(file: Path, known: KnownFile) -> bool:
-    """Whether the file is there and is exactly the known one."""
-    return file.is_file() and file.stat().st_size == known.size and sha256_of(file) == known.sha256
+def look_at(model_id: str, folder: Path, path: str) -> Generator[FetchProgress, None, KnownFile]:
+    """Reads a file in a model's folder once, saying how far it is; returns what it is."""
+    digest, size = hashlib.sha256(), (folder / path).stat().st_size
+    with (folder / path).open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+            yield FetchProgress(model_id, "verify", path, stream.tell(), size)
+    return KnownFile(path, size, digest.hexdigest())
 
 
-def require(file: Path, known: KnownFile) -> None:
-    """Keeps the file if it is the known one, else removes it.
-
-    Raises:
-        FetchFailed: It is another one; names both hashes and sizes.
-    """
-    size, sha256 = file.stat().st_size, sha256_of(file)
-    if (size, sha256) != (known.size, known.sha256):
-        file.unlink()
-        raise FetchFailed(_difference(known, size, sha256))
+def difference(known: KnownFile, found: KnownFile) -> str:
+    """What to say of a file that was removed because it is another one than the known."""
+    return (
+        f"{known.path} came with SHA-256 {found.sha256} ({found.size:,} bytes) instead of "
+        f"{known.sha256} ({known.size:,} bytes), and was removed"
+    )
 
 
 def copy(blocks: Generator[bytes], target: Path, known: KnownFile) -> None:
@@ -49,13 +55,7 @@ def copy(blocks: Generator[bytes], target: Path, known: KnownFile) -> None:
             size += out.write(block)
             if size > known.size:
                 break
-    if (size, digest.hexdigest()) != (known.size, known.sha256):
+    found = KnownFile(known.path, size, digest.hexdigest())
+    if found != known:
         target.unlink()
-        raise FetchFailed(_difference(known, size, digest.hexdigest()))
-
-
-def _difference(known: KnownFile, size: int, sha256: str) -> str:
-    return (
-        f"{known.path} came with SHA-256 {sha256} ({size:,} bytes) instead of {known.sha256} "
-        f"({known.size:,} bytes), and was removed"
-    )
+        raise FetchFailed(difference(known, found))

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from engine import __version__
 from engine.errors import FetchFailed, ModelBroken
-from engine.models import folder, hub, manifest, wheel
-from engine.models.catalog import HubSource, KnownModel, Source, Weights
+from engine.models import checksum, folder, hub, manifest, wheel
+from engine.models.catalog import HubSource, KnownFile, KnownModel, Source, Weights
 from engine.models.progress import FetchProgress
 from engine.models.spec import ModelSpec
 from engine.models.staging import Staging, size_of
@@ -35,7 +35,9 @@ _DISK_FULL_WORDS = ("No space left on device", "not enough space on the disk", "
 
 
 def fetch(known: KnownModel, models_dir: Path, *, offline: bool = False) -> Steps:
-    """Installs a known model unless it is installed already; closing the generator stops it.
+    """Installs a known model unless it is installed and whole; closing the generator stops it.
+
+    Every byte of an installed model is checked, so this mends one that was damaged in its place.
 
     Args:
         known: The model, usually `catalog.find(model_id)`.
@@ -49,11 +51,11 @@ def fetch(known: KnownModel, models_dir: Path, *, offline: bool = False) -> Step
         FetchFailed: It could not be had, was not the right one, or there is no room for it.
         ModelBroken: It came whole and cannot be converted.
     """
-    if spec := _installed(known, models_dir):
+    if spec := (yield from _installed(known, models_dir)):
         return spec
     if offline:
         raise FetchFailed(
-            f"{known.model_id} is not installed and --offline forbids to fetch it; "
+            f"{known.model_id} is not installed or damaged, and --offline forbids to fetch it; "
             f"run without --offline: npu-gateway pull {known.model_id}"
         )
     with _file_errors(known, models_dir):
@@ -69,7 +71,7 @@ def fetch(known: KnownModel, models_dir: Path, *, offline: bool = False) -> Step
 
 def _fetch_alone(known: KnownModel, models_dir: Path, staging: Staging) -> Steps:
     # 1. Another process may have finished it while we waited.
-    if spec := _installed(known, models_dir):
+    if spec := (yield from _installed(known, models_dir)):
         return spec
     _require_own_place(models_dir / known.model_id)
     _require_room(known, models_dir, staging)
@@ -79,8 +81,8 @@ def _fetch_alone(known: KnownModel, models_dir: Path, staging: Staging) -> Steps
     yield FetchProgress(known.model_id, "convert")
     made = files if known.weights == "onnx" else _converted(known, files)
     # 4. Recorded, and put in place.
-    yield FetchProgress(known.model_id, "verify")
-    manifest.write(made, _manifest(known, made, source))
+    recorded = yield from _recorded(known, made)
+    manifest.write(made, _manifest(known, recorded, source))
     folder.read_installed(made)
     staging.publish(made)
     spec = folder.read_installed(models_dir / known.model_id)
@@ -117,7 +119,20 @@ def _converted(known: KnownModel, files: Path) -> Path:
     return made
 
 
-def _manifest(known: KnownModel, made: Path, source: Source) -> manifest.Manifest:
+def _recorded(
+    known: KnownModel, made: Path
+) -> Generator[FetchProgress, None, tuple[KnownFile, ...]]:
+    """What the folder holds: as published and checked before, or what conversion made of it."""
+    if known.weights == "onnx":
+        return known.files
+    recorded: list[KnownFile] = []
+    for file in sorted(path for path in made.rglob("*") if path.is_file()):
+        path = file.relative_to(made).as_posix()
+        recorded.append((yield from checksum.look_at(known.model_id, made, path)))
+    return tuple(recorded)
+
+
+def _manifest(known: KnownModel, files: tuple[KnownFile, ...], source: Source) -> manifest.Manifest:
     return manifest.Manifest(
         model_id=known.model_id,
         license=known.license,
@@ -127,18 +142,25 @@ def _manifest(known: KnownModel, made: Path, source: Source) -> manifest.Manifes
         else f"{known.weights} by npu-gateway {__version__}",
         onnx_file=known.onnx_file,
         facts=known.facts,
-        files=manifest.files_of(made),
+        files=files,
     )
 
 
-def _installed(known: KnownModel, models_dir: Path) -> ModelSpec | None:
+def _installed(
+    known: KnownModel, models_dir: Path
+) -> Generator[FetchProgress, None, ModelSpec | None]:
+    """The model in its place, every byte of it checked; None if it is not there as recorded."""
     place = models_dir / known.model_id
     if not manifest.is_in(place):
         return None
     try:
-        return folder.read_installed(place)
-    except ModelBroken:
+        spec = folder.read_installed(place)
+        for file in manifest.read(place).files:
+            if (yield from checksum.look_at(known.model_id, place, file.path)) != file:
+                return None
+    except (ModelBroken, OSError):
         return None  # It is fetched anew and takes the broken one's place.
+    return spec
 
 
 def _require_own_place(place: Path) -> None:

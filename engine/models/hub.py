@@ -33,17 +33,26 @@ def fetch(
     """
     folder = scratch / "hub"
     for file in sorted(known.files, key=lambda file: file.size):
-        target = folder / file.path
-        if not checksum.is_right(target, file):
-            was_there = target.exists()
-            yield from _download(known, source, file, folder)
-            yield FetchProgress(known.model_id, "verify", file.path, file.size, file.size)
-            if was_there and not checksum.is_right(target, file):
-                # Its beginning may have been another file's, or written by two processes.
-                target.unlink()
-                yield from _download(known, source, file, folder)
-            checksum.require(target, file)
+        yield from _fetch_file(known, source, file, folder)
     return folder
+
+
+def _fetch_file(
+    known: KnownModel, source: HubSource, file: KnownFile, folder: Path
+) -> Generator[FetchProgress]:
+    target = folder / file.path
+    while True:
+        # Its beginning may be another file's, or written by two processes; that is worth one more
+        # try from the start.
+        continued = target.exists()
+        if not continued or target.stat().st_size != file.size:
+            yield from _download(known, source, file, folder)
+        found = yield from checksum.look_at(known.model_id, folder, file.path)
+        if found == file:
+            return
+        target.unlink()
+        if not continued:
+            raise FetchFailed(checksum.difference(file, found))
 
 
 def _download(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from engine.errors import ModelBroken
-from engine.models import checksum, configs
+from engine.models import configs
 from engine.models.catalog import DecoderFacts, EmbedderFacts, Facts, KnownFile
 from engine.models.spec import Pooling
 
@@ -45,17 +45,6 @@ class Manifest:
 def is_in(folder: Path) -> bool:
     """Whether a folder has a manifest, whatever it says."""
     return (folder / NAME).is_file()
-
-
-def files_of(folder: Path) -> tuple[KnownFile, ...]:
-    """Size and hash of every file in a folder but the manifest, in order of their paths."""
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / NAME)
-    return tuple(
-        KnownFile(
-            path.relative_to(folder).as_posix(), path.stat().st_size, checksum.sha256_of(path)
-        )
-        for path in paths
-    )
 
 
 def write(folder: Path, manifest: Manifest) -> None:

