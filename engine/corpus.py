@@ -24,7 +24,9 @@ class Document:
     """Of the file's bytes as they were indexed."""
     size: int
     """Bytes."""
-    mtime_ns: int
+    stamp_ns: int
+    """When the file last changed, by the later of its times; 0 where it was read too soon after for
+    a later change to show in its times."""
     line_count: int
     """A line ends at a line feed, alone or after a carriage return; a lone one ends none."""
     chunk_count: int

@@ -57,7 +57,7 @@ def plan(
 
 
 def _is_as_known(file: FoundFile, document: Document | None) -> bool:
-    return document is not None and (document.size, document.mtime_ns) == (file.size, file.mtime_ns)
+    return document is not None and (document.size, document.stamp_ns) == (file.size, file.stamp_ns)
 
 
 def _is_under(path: str, folder: str) -> bool:

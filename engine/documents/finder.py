@@ -15,7 +15,7 @@ from pathlib import Path
 import pathspec
 
 from engine.documents import kinds
-from engine.documents.contents import read_contents, why_too_large
+from engine.documents.contents import read_contents, stamp_ns, why_too_large
 from engine.documents.readers.interface import Unreadable, decode
 from engine.errors import InvalidInput
 
@@ -33,7 +33,8 @@ class FoundFile:
     path: str
     """Absolute, with symbolic links resolved."""
     size: int
-    mtime_ns: int
+    stamp_ns: int
+    """See `Document.stamp_ns`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,29 +60,55 @@ def find(root: Path) -> Iterator[FoundFile | Skipped]:
 
     A file named itself is taken whatever its kind and whatever ignores it.
 
+    Args:
+        root: As `resolved` gives it, so that what a caller has checked is what is walked.
+
     Raises:
-        InvalidInput: There is nothing at `root`, or it may not be looked into.
+        InvalidInput: There is nothing at `root`, it may not be looked into, or a link leads there.
     """
+    path = str(root)
     try:
-        path = os.path.realpath(root, strict=True)
         info = os.stat(path)
         if stat.S_ISDIR(info.st_mode):
             os.scandir(path).close()
+        if os.path.realpath(path) != path:
+            raise ValueError("a link leads there, or it is not absolute")
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InvalidInput(
-            f"{_shown(str(root))} cannot be looked into ({reason}); nothing in the index changed."
-        ) from error
+        raise _refused(root, error) from error
     if stat.S_ISDIR(info.st_mode):
         yield from _walk(path)
     else:
         yield _found(path, info)
 
 
+def resolved(path: Path) -> Path:
+    """A path made absolute, with symbolic links resolved, whether or not anything is there.
+
+    Raises:
+        InvalidInput: No path can be like that, or its links lead in a circle.
+    """
+    try:
+        return Path(os.path.realpath(path, strict=True))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return Path(os.path.realpath(path))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _refused(path, error) from error
+
+
+def _refused(path: Path, error: Exception) -> InvalidInput:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return InvalidInput(
+        f"{_shown(str(path))} cannot be looked into ({reason}); nothing in the index changed."
+    )
+
+
 def _walk(root: str) -> Iterator[FoundFile | Skipped]:
     waiting = [_Folder(root, _patterns(root, ()))]
     while waiting:
         folder = waiting.pop()
+        if os.path.realpath(folder.path) != folder.path:
+            yield Skipped(_shown(folder.path), "it is behind a link now")
+            continue
         try:
             with os.scandir(folder.path) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
@@ -139,7 +166,7 @@ def _found(path: str, info: os.stat_result) -> FoundFile | Skipped:
         return Skipped(_shown(path), "its name is no valid Unicode")
     if reason := why_too_large(info.st_size):
         return Skipped(path, reason)
-    return FoundFile(path, info.st_size, info.st_mtime_ns)
+    return FoundFile(path, info.st_size, stamp_ns(info))
 
 
 def _link(path: str, root: str) -> Skipped | None:

@@ -5,7 +5,7 @@ Rule: a document is written in one transaction, so wherever it stops the index i
 next run does what is left.
 """
 
-import os
+import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from engine.documents import changes
 from engine.documents.batch import Batch, EmbedDocuments, Vectors
 from engine.documents.chunker import CountTokens
 from engine.documents.finder import FoundFile, Skipped, find
-from engine.documents.preparing import AsKnown, Prepared, prepare
+from engine.documents.preparing import AsKnown, NowNs, Prepared, prepare
 from engine.errors import WrongEmbedder
 
 # Of vectors kept between runs, those of a file that the last run was stopped in.
@@ -36,7 +36,7 @@ class DocumentStore(Protocol):
         ...
 
     def refresh(self, document: Document) -> None:
-        """Updates size and time of a document whose content is as it was."""
+        """Updates the time of a document whose content is as it was."""
         ...
 
     def delete(self, document_ids: Sequence[str]) -> int:
@@ -104,6 +104,7 @@ class Indexer:
         count_tokens: CountTokens,
         max_tokens: int,
         unfinished: dict[str, Vectors] | None = None,
+        now_ns: NowNs = time.time_ns,
     ) -> None:
         """Takes what it works with.
 
@@ -115,11 +116,13 @@ class Indexer:
             unfinished: Vectors of texts that a stopped run embedded and did not store, by the
                 SHA-256 of the text. Given to the next indexer for the same model, it goes on
                 there. Holds some 64 MB at most between runs, and nothing after a complete one.
+            now_ns: The clock that files are dated by.
         """
         self._store = store
         self._embed_documents = embed_documents
         self._count_tokens = count_tokens
         self._max_tokens = max_tokens
+        self._now_ns = now_ns
         self._unfinished: dict[str, Vectors] = {} if unfinished is None else unfinished
 
     def run(self, root: Path, *, rebuild: bool = False) -> Generator[IndexProgress]:
@@ -164,7 +167,7 @@ class Indexer:
                 raise
 
     def _known(self, root: Path) -> Iterator[Document]:
-        under, after = os.path.realpath(root), ""
+        under, after = str(root), ""
         while page := self._store.documents(after=after, limit=_DOCUMENTS_PER_PAGE, under=under):
             yield from page
             after = page[-1].path
@@ -175,8 +178,7 @@ class Indexer:
         batch = self._batch()
         for file in pending:
             before = known.get(file.path)
-            sha256 = before.content_sha256 if before else ""
-            outcome = prepare(file, sha256, self._count_tokens, self._max_tokens)
+            outcome = self._prepare(file, before.content_sha256 if before else "")
             if not isinstance(outcome, Prepared):
                 yield _Step(file.path, self._settled(outcome, before))
                 continue
@@ -186,6 +188,9 @@ class Indexer:
             batch.add(outcome)
         yield from self._flush(batch)
 
+    def _prepare(self, file: FoundFile, sha256: str) -> Prepared | AsKnown | Skipped:
+        return prepare(file, sha256, self._count_tokens, self._max_tokens, self._now_ns)
+
     def _batch(self) -> Batch:
         return Batch(self._embed_documents, self._unfinished)
 
@@ -194,8 +199,8 @@ class Indexer:
         if isinstance(outcome, Skipped):
             gone = [known.document_id] if known and not outcome.unseen else []
             return IndexReport(skipped=(outcome,), removed=self._store.delete(gone))
-        if known and known.mtime_ns != outcome.mtime_ns:
-            self._store.refresh(replace(known, mtime_ns=outcome.mtime_ns))
+        if known and known.stamp_ns != outcome.stamp_ns:
+            self._store.refresh(replace(known, stamp_ns=outcome.stamp_ns))
         return IndexReport(unchanged=1)
 
     def _flush(self, batch: Batch) -> Iterator[_Step]:

@@ -75,7 +75,7 @@ class Store(Protocol):
         ...
 
     def refresh(self, document: Document) -> None:
-        """Updates size and time of a document whose content is as it was."""
+        """Updates the time of a document whose content is as it was."""
         ...
 
     def delete(self, document_ids: Iterable[str]) -> int:

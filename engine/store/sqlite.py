@@ -21,7 +21,7 @@ from engine.store.vector_table import VectorTable
 from engine.store.vectors import Query, Scored, VectorScan, unit
 
 _DOCUMENT = (
-    "document_id, path, title, content_sha256, size, mtime_ns, line_count, chunk_count, encoding"
+    "document_id, path, title, content_sha256, size, stamp_ns, line_count, chunk_count, encoding"
 )
 _CHUNK = "ordinal, text, heading_path, line_start, line_end, byte_start, byte_end, token_count"
 
@@ -74,11 +74,11 @@ class SqliteStore:
                 self._add(table, document, chunks, [row.tobytes() for row in rows])
 
     def refresh(self, document: Document) -> None:
-        """Updates size and time of a document; see `Store.refresh`."""
+        """Updates the time of a document; see `Store.refresh`."""
         with self._database.write():
             self._database.rows(
-                "UPDATE documents SET size = ?, mtime_ns = ? WHERE document_id = ?",
-                [document.size, document.mtime_ns, document.document_id],
+                "UPDATE documents SET stamp_ns = ? WHERE document_id = ?",
+                [document.stamp_ns, document.document_id],
             )
 
     def delete(self, document_ids: Iterable[str]) -> int:

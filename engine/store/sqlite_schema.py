@@ -43,6 +43,7 @@ _STEPS = (
         vector BLOB NOT NULL -- Little-endian 32-bit floats of unit length.
     ) STRICT;
     """,
+    "ALTER TABLE documents RENAME COLUMN mtime_ns TO stamp_ns",
 )
 
 SCHEMA_VERSION = len(_STEPS)

@@ -7,8 +7,8 @@ from engine.documents.changes import plan
 from engine.documents.finder import FoundFile, Skipped
 
 
-def _known(path: str, size: int = 1, mtime_ns: int = 1) -> Document:
-    return Document(document_id_of(path), path, "", "", size, mtime_ns, 1, 1)
+def _known(path: str, size: int = 1, stamp_ns: int = 1) -> Document:
+    return Document(document_id_of(path), path, "", "", size, stamp_ns, 1, 1)
 
 
 def test_only_what_is_new_or_differs_in_size_or_time_is_read():

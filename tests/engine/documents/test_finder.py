@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.documents.finder import FoundFile, Skipped, find
+from engine.documents.finder import FoundFile, Skipped, find, resolved
 from engine.errors import InvalidInput
 
 needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX files")
@@ -49,7 +49,8 @@ def test_what_is_found_has_size_and_time(folder):
     _write(folder, "a.md")
     (found,) = find(folder)
     info = (folder / "a.md").stat()
-    assert found == FoundFile(str((folder / "a.md").resolve()), info.st_size, info.st_mtime_ns)
+    changed = max(info.st_mtime_ns, info.st_ctime_ns)
+    assert found == FoundFile(str((folder / "a.md").resolve()), info.st_size, changed)
 
 
 def test_hidden_generated_and_installed_files_are_passed_over(folder):
@@ -111,6 +112,17 @@ def test_a_large_file_is_skipped_with_its_size(folder):
     assert _reasons(folder) == {"large.txt": "it is larger than 2 MB (3.0 MB)"}
 
 
+@needs_posix
+def test_what_was_swapped_for_a_link_during_the_walk_is_not_entered(folder, tmp_path):
+    _write(tmp_path, "outside/secret.md", "outside/secret.pdf")
+    _write(folder, "first/a.md", "sub/b.md")
+    walk = find(folder)
+    assert next(walk).path.endswith("a.md")
+    (folder / "sub").rename(tmp_path / "moved")
+    (folder / "sub").symlink_to(tmp_path / "outside")
+    assert list(walk) == [Skipped(str(folder / "sub"), "it is behind a link now")]
+
+
 @pytest.mark.parametrize("name", ["missing", "missing/deeper", "a\0b", "\ud800"])
 def test_a_missing_root_is_refused(folder, name):
     with pytest.raises(InvalidInput, match="nothing in the index changed"):
@@ -141,11 +153,29 @@ def test_links_are_not_followed_and_never_lead_out(folder, tmp_path):
 def test_a_root_that_is_a_link_is_resolved_first(folder, tmp_path):
     _write(folder, "a.md")
     (tmp_path / "link").symlink_to(folder)
-    (found,) = find(tmp_path / "link")
+    with pytest.raises(InvalidInput, match="a link leads there"):
+        list(find(tmp_path / "link"))
+    (found,) = find(resolved(tmp_path / "link"))
     assert found.path == str((folder / "a.md").resolve())
-    (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    with pytest.raises(InvalidInput):
-        list(find(tmp_path / "loop"))
+
+
+def test_a_path_is_resolved_whether_or_not_anything_is_there(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert resolved(Path("nothing") / ".." / "more") == folder.resolve() / "more"
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 5000])
+def test_a_path_that_cannot_be_is_refused(folder, name):
+    with pytest.raises(InvalidInput, match="nothing in the index changed"):
+        resolved(folder / name)
+
+
+@needs_posix
+@pytest.mark.parametrize("name", ["loop", "loop/deeper"])
+def test_links_in_a_circle_are_refused(folder, name):
+    (folder / "loop").symlink_to("loop")
+    with pytest.raises(InvalidInput, match="nothing in the index changed"):
+        resolved(folder / name)
 
 
 @needs_posix

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import apsw
@@ -54,9 +55,14 @@ def _cited(content: bytes, chunk) -> bytes:
     return content[chunk.byte_start : chunk.byte_end]
 
 
-def test_a_second_run_reads_and_embeds_nothing(index, store, folder):
+def _later():
+    """A clock by which every file is old."""
+    return time.time_ns() + 10_000_000_000
+
+
+def test_a_second_run_reads_and_embeds_nothing(store, folder):
     write_corpus(folder)
-    index()
+    list(Indexer(store, embed, count_tokens, MAX_TOKENS, now_ns=_later).run(folder))
     before = _content(store)
 
     def refuse(texts):
@@ -75,10 +81,28 @@ def test_touching_a_file_embeds_nothing(index, store, folder):
     os.utime(folder / "a.md", (1, 1))
     report = index()
     assert (report.indexed, report.unchanged, report.embedded_texts) == (0, 1, 0)
-    assert store.documents()[0].mtime_ns == 1_000_000_000
-    os.utime(folder / "a.md", (2, 2))
     (folder / "a.md").write_text("# A\n\nTEXT\n")
     assert index().indexed == 1
+
+
+def test_an_edit_at_the_same_moment_and_of_the_same_size_is_seen(index, store, folder):
+    file = folder / "a.md"
+    for number in range(100):
+        file.write_text(f"{number:03}\n")
+        os.utime(file, (1, 1))
+        assert index().indexed == 1
+        assert store.chunks(store.documents()[0].document_id)[0].text == f"{number:03}\n"
+
+
+def test_a_file_is_compared_by_its_hash_until_its_time_is_old_enough(store, folder):
+    (folder / "a.md").write_text("words\n")
+    stamp = (folder / "a.md").stat().st_ctime_ns
+    known = []
+    for age in (1_000_000, 1_999_000_000, 2_000_000_000, 3_000_000_000):
+        clock = lambda now=stamp + age: now  # noqa: E731
+        steps = list(Indexer(store, embed, count_tokens, MAX_TOKENS, now_ns=clock).run(folder))
+        known.append((len(steps), store.documents()[0].stamp_ns))
+    assert known == [(2, 0), (2, 0), (2, stamp), (1, stamp)]
 
 
 def test_edits_deletions_and_new_files_are_reflected(index, store, folder):
@@ -239,6 +263,46 @@ def test_a_file_swapped_for_a_link_during_a_run_is_not_followed(store, folder, t
     (*_, last) = steps
     assert (last.report.indexed, len(last.report.skipped)) == (0, 1)
     assert store.documents() == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX links")
+def test_a_folder_swapped_for_a_link_during_a_run_is_not_followed(store, folder, tmp_path):
+    for name in ("documents/sub", "outside"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.md").write_text(f"words in {name}\n")
+    steps = indexer(store).run(folder)
+    next(steps)
+    (folder / "sub").rename(tmp_path / "moved")
+    (folder / "sub").symlink_to(tmp_path / "outside")
+    (*_, last) = steps
+    assert [skipped.reason for skipped in last.report.skipped] == ["it is behind a link now"]
+    assert store.documents() == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX pipes")
+def test_a_file_that_keeps_changing_is_skipped_and_what_was_indexed_stays(
+    store, folder, index, monkeypatch
+):
+    file = folder / "a.md"
+    file.write_text("first\n")
+    index()
+    file.write_text("second\n")
+    stat = os.fstat
+    seen = []
+
+    def changing(descriptor):
+        seen.append(descriptor)
+        file.write_text("x" * (10 + len(seen)))
+        return stat(descriptor)
+
+    monkeypatch.setattr(os, "fstat", changing)
+    report = index()
+    assert [skipped.reason for skipped in report.skipped] == ["it changed while it was read"]
+    assert report.removed == 0
+    monkeypatch.undo()
+    (document,) = store.documents()
+    assert store.chunks(document.document_id)[0].text == "first\n"
+    assert index().indexed == 1
 
 
 def test_a_file_edited_during_a_run_is_indexed_as_it_was_read(store, index, folder):

@@ -31,12 +31,15 @@ def _kill_somewhere(child: "subprocess.Popen[str]", random: Random) -> None:
 
 
 def _content(index: Path) -> list[tuple]:
-    """Every row that counts, ids left out, in an order of its own; checks integrity first."""
+    """Every row that counts, ids and times left out, in an order of its own; checks integrity first."""
     connection = apsw.Connection(str(index))
     try:
         assert connection.pragma("integrity_check") == "ok"
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
-        documents = connection.execute("SELECT * FROM documents ORDER BY path").fetchall()
+        documents = connection.execute(
+            "SELECT document_id, path, title, content_sha256, size, line_count, chunk_count, "
+            "encoding FROM documents ORDER BY path"
+        ).fetchall()
         chunks = connection.execute(
             "SELECT c.document_id, c.ordinal, c.text, c.heading_path, c.line_start, c.line_end, "
             "c.byte_start, c.byte_end, c.token_count, v.vector FROM chunks AS c "

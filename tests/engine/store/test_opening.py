@@ -33,7 +33,7 @@ def _integrity(path: Path) -> str:
 
 def test_file_and_folders_are_made(tmp_path, open_at):
     store = open_at(tmp_path / "new" / "folder" / "index.sqlite")
-    assert store.statistics().schema_version == 1
+    assert store.documents() == []
     assert (tmp_path / "new" / "folder" / "index.sqlite").exists()
 
 
@@ -184,3 +184,16 @@ def test_several_writing_processes_wait_for_each_other(tmp_path, open_at):
     store = open_at(path)
     assert store.statistics().documents == 100
     assert _integrity(path) == "ok"
+
+
+def test_an_older_index_is_brought_up_to_date(tmp_path, open_at, document, vectors):
+    path = tmp_path / "index.sqlite"
+    store = open_at(path)
+    store.replace(*document("/d/a"), vectors(1))
+    before = store.documents()
+    store.close()
+    connection = apsw.Connection(str(path))
+    connection.execute("ALTER TABLE documents RENAME COLUMN stamp_ns TO mtime_ns")
+    connection.execute("UPDATE meta SET value = 1 WHERE key = 'schema_version'")
+    connection.close()
+    assert open_at(path).documents() == before

@@ -145,10 +145,10 @@ def test_a_document_without_chunks_is_listed_and_never_found(store, document, ve
     assert store.search(vectors(1)[0], 5) == []
 
 
-def test_refreshing_changes_time_and_size_only(store, document, vectors):
+def test_refreshing_changes_the_time_only(store, document, vectors):
     made, chunks = document("/d/a", 2)
     store.replace(made, chunks, vectors(2))
-    touched = type(made)(**{**{f: getattr(made, f) for f in made.__slots__}, "mtime_ns": 999})
+    touched = type(made)(**{**{f: getattr(made, f) for f in made.__slots__}, "stamp_ns": 999})
     store.refresh(touched)
     assert store.document(made.document_id) == touched
     assert store.chunks(made.document_id) == chunks
