@@ -7,7 +7,7 @@ Rule: within a task the higher `rank` is the better model, and the one served wh
 
 import difflib
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from engine.errors import ModelNotFound
 from engine.models.spec import Pooling, Task
@@ -61,6 +61,7 @@ Source = WheelSource | HubSource
 class EmbedderFacts:
     """What an embedder's own files do not say, or say less surely."""
 
+    task: ClassVar[Task] = "embed"
     dimensions: int
     max_tokens: int
     """As the model was trained and evaluated, special tokens included."""
@@ -72,6 +73,7 @@ class EmbedderFacts:
 class DecoderFacts:
     """What a decoder's own files do not say, or say less surely."""
 
+    task: ClassVar[Task] = "generate"
     max_tokens: int
     """Context window: prompt and answer together."""
     stop_token_ids: tuple[int, ...]
@@ -103,7 +105,7 @@ class KnownModel:
 
     @property
     def task(self) -> Task:
-        return "embed" if isinstance(self.facts, EmbedderFacts) else "generate"
+        return self.facts.task
 
     @property
     def download_bytes(self) -> int:

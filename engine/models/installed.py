@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.errors import InvalidInput, ModelBroken, ModelMissing, ModelNotFound
 from engine.models import catalog, folder, manifest
-from engine.models.spec import DecoderSpec, EmbedderSpec, ModelSpec, Task
+from engine.models.spec import DecoderSpec, EmbedderSpec, Task
 
 _NOUNS: dict[Task, str] = {"embed": "embedder", "generate": "decoder"}
 
@@ -66,13 +66,17 @@ def choose(task: Task, models_dir: Path, wanted: str | None) -> Choice:
             raise ModelNotFound(f"There is no folder {path}; give a model's id or its folder.")
         choice = Choice(_read(path, models_dir), f"the folder {path} was asked for")
     else:
-        choice = Choice(_named(wanted, models_dir), "asked for by name")
-    if _task_of(choice.spec) != task:
+        choice = Choice(_named(task, wanted, models_dir), "asked for by name")
+    _require(task, choice.spec.task, wanted)
+    return choice
+
+
+def _require(task: Task, made_to: Task, wanted: str) -> None:
+    if made_to != task:
         raise InvalidInput(
-            f"{wanted} cannot {task}: it is made to {_task_of(choice.spec)}; "
+            f"{wanted} cannot {task}: it is made to {made_to}; "
             "see what there is with: npu-gateway models"
         )
-    return choice
 
 
 def _best(task: Task, models_dir: Path) -> Choice:
@@ -101,13 +105,14 @@ def _passed_over(
     return ""
 
 
-def _named(wanted: str, models_dir: Path) -> EmbedderSpec | DecoderSpec:
+def _named(task: Task, wanted: str, models_dir: Path) -> EmbedderSpec | DecoderSpec:
     there = {model.model_id: model for model in list_installed(models_dir)}
     if found := there.get(wanted.lower()):
         if found.spec is None:
             raise ModelBroken(found.broken)
         return found.spec
     known = catalog.find(wanted)
+    _require(task, known.task, wanted)
     raise ModelMissing(f"{known.model_id} is not installed; run: npu-gateway pull {known.model_id}")
 
 
@@ -129,7 +134,3 @@ def _is_path(wanted: str) -> bool:
     if any(model.model_id == wanted.lower() for model in catalog.MODELS):
         return False
     return "/" in wanted or "\\" in wanted or Path(wanted).is_dir()
-
-
-def _task_of(spec: ModelSpec) -> Task:
-    return "embed" if isinstance(spec, EmbedderSpec) else "generate"

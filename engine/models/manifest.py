@@ -18,10 +18,7 @@ from engine.models.spec import Pooling
 NAME = "npu-gateway.json"
 _FORMAT = 1
 
-_FACTS: dict[str, type[EmbedderFacts] | type[DecoderFacts]] = {
-    "embed": EmbedderFacts,
-    "generate": DecoderFacts,
-}
+_FACTS = {facts.task: facts for facts in (EmbedderFacts, DecoderFacts)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +46,7 @@ def is_in(folder: Path) -> bool:
 
 def write(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest into the folder it is about."""
-    task = "embed" if isinstance(manifest.facts, EmbedderFacts) else "generate"
-    record = {"format": _FORMAT, "task": task, **dataclasses.asdict(manifest)}
+    record = {"format": _FORMAT, "task": manifest.facts.task, **dataclasses.asdict(manifest)}
     (folder / NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 

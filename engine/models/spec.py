@@ -33,6 +33,7 @@ class EmbedderSpec(ModelSpec):
     """A BERT-like encoder that turns a text into one vector."""
 
     task: ClassVar[Task] = "embed"
+    task: ClassVar[Task] = "embed"
     dimensions: int
     pooling: Pooling
     query_prefix: str
@@ -45,6 +46,7 @@ class EmbedderSpec(ModelSpec):
 class DecoderSpec(ModelSpec):
     """A causal language model with a chat template."""
 
+    task: ClassVar[Task] = "generate"
     task: ClassVar[Task] = "generate"
     stop_token_ids: tuple[int, ...]
     chat_template: str

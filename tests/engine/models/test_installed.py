@@ -104,6 +104,13 @@ def test_a_model_for_the_other_task_is_refused(models_folder: Path):
         installed.choose("generate", models_folder, MINILM)
 
 
+def test_a_known_model_for_the_other_task_is_refused_before_anybody_would_fetch_it(
+    models_folder: Path,
+):
+    with pytest.raises(InvalidInput, match="cannot embed: it is made to generate"):
+        installed.choose("embed", models_folder, "Phi-3-mini-4k-instruct")
+
+
 def test_a_folder_of_the_users_own_is_chosen_by_its_path(models_folder: Path, tmp_path: Path):
     written = write_decoder(tmp_path / "mine")
     choice = installed.choose("generate", models_folder, str(tmp_path / "mine"))
