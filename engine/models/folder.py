@@ -23,6 +23,7 @@ def read_installed(folder: Path) -> EmbedderSpec | DecoderSpec:
         ModelBroken: A file is missing or changed; names it.
     """
     record = manifest.read(folder)
+    manifest.require_files(folder, record)
     hashes = {file.path: file.sha256 for file in record.files if not _is_config(file.path)}
     return _spec(
         folder,

@@ -4,6 +4,7 @@ Knows nothing of fetching: it only says which command would. Rule: nothing is ch
 reason in words, and a broken model is passed over aloud.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ class InstalledModel:
     model_id: str
     folder: Path
     size_bytes: int
+    """Of its files when it was installed; 0 where the record of them cannot be read."""
     spec: EmbedderSpec | DecoderSpec | None
     """None where it is broken."""
     broken: str = ""
@@ -37,11 +39,11 @@ class Choice:
 
 
 def list_installed(models_dir: Path) -> list[InstalledModel]:
-    """Every model with a manifest below the models folder, by id."""
+    """Every model with a manifest below the models folder, by id; what is being removed is not."""
     if not models_dir.is_dir():
         return []
-    folders = sorted(child for child in models_dir.iterdir() if manifest.is_in(child))
-    return [_look_at(place) for place in folders if not place.name.startswith(".")]
+    places = sorted(place for place in models_dir.iterdir() if not place.name.startswith("."))
+    return [model for place in places if manifest.is_in(place) and (model := _look_at(place))]
 
 
 def choose(task: Task, models_dir: Path, wanted: str | None) -> Choice:
@@ -61,8 +63,8 @@ def choose(task: Task, models_dir: Path, wanted: str | None) -> Choice:
     if wanted is None:
         return _best(task, models_dir)
     if _is_path(wanted):
-        path = Path(wanted).expanduser()
-        if not path.is_dir():
+        path = Path(os.path.expanduser(wanted))
+        if not os.path.isdir(path):
             raise ModelNotFound(f"There is no folder {path}; give a model's id or its folder.")
         choice = Choice(_read(path, models_dir), f"the folder {path} was asked for")
     else:
@@ -122,15 +124,19 @@ def _read(path: Path, models_dir: Path) -> EmbedderSpec | DecoderSpec:
     return folder.read(path)
 
 
-def _look_at(place: Path) -> InstalledModel:
-    size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+def _look_at(place: Path) -> InstalledModel | None:
+    """What is in a model's place; None if it has gone meanwhile, which happens in one rename."""
+    size = 0
     try:
+        size = manifest.read(place).size_bytes
         return InstalledModel(place.name, place, size, folder.read_installed(place))
-    except ModelBroken as error:
+    except (ModelBroken, FileNotFoundError) as error:
+        if not manifest.is_in(place):
+            return None
         return InstalledModel(place.name, place, size, None, str(error))
 
 
 def _is_path(wanted: str) -> bool:
     if any(model.model_id == wanted.lower() for model in catalog.MODELS):
         return False
-    return "/" in wanted or "\\" in wanted or Path(wanted).is_dir()
+    return "/" in wanted or "\\" in wanted or os.path.isdir(wanted)

@@ -36,6 +36,7 @@ class Manifest:
 
     @property
     def size_bytes(self) -> int:
+        """Size of all files it lists, whether they are there or not."""
         return sum(file.size for file in self.files)
 
 
@@ -51,20 +52,27 @@ def write(folder: Path, manifest: Manifest) -> None:
 
 
 def read(folder: Path) -> Manifest:
-    """Reads the manifest and checks that every file it lists is there with its size.
+    """Reads the manifest; `require_files` checks what it says.
 
     Raises:
-        ModelBroken: It cannot be read, or a file is missing or of another size; says which.
+        ModelBroken: It cannot be read.
     """
     try:
-        manifest = _parse(configs.read(folder, NAME))
+        return _parse(configs.read(folder, NAME))
     except (ModelBroken, ValueError, KeyError, TypeError) as error:
         raise ModelBroken(
             f"The record {NAME} of {folder.name} cannot be read; {_mend(folder)}."
         ) from error
+
+
+def require_files(folder: Path, manifest: Manifest) -> None:
+    """Checks that every file the manifest lists is there with its size.
+
+    Raises:
+        ModelBroken: A file is missing or of another size; says which.
+    """
     for file in manifest.files:
         _require(folder, file)
-    return manifest
 
 
 def _parse(record: dict[str, Any]) -> Manifest:

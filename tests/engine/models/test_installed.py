@@ -1,5 +1,6 @@
 """Which model serves a task, and the reason that is given."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from tiny_models import write_decoder
 from tiny_sources import install
 
 from engine.errors import InvalidInput, ModelBroken, ModelMissing, ModelNotFound
-from engine.models import installed
+from engine.models import installed, removal
 
 BGE, MINILM, SMOLLM = "bge-small-en-v1.5", "all-minilm-l6-v2", "smollm2-135m-instruct"
 
@@ -23,8 +24,10 @@ def test_installed_models_are_listed_with_their_size(models_folder: Path):
     (models_folder / "not-a-model").mkdir()
     models = installed.list_installed(models_folder)
     assert [model.model_id for model in models] == [MINILM, SMOLLM]
-    assert models[0].size_bytes == sum(file.stat().st_size for file in place.iterdir())
+    files = [file for file in place.iterdir() if file.name != "npu-gateway.json"]
+    assert models[0].size_bytes == sum(file.stat().st_size for file in files)
     assert models[0].spec is not None
+    assert models[0].spec.source == "wheel tiny 1.0"
     assert models[0].broken == ""
 
 
@@ -33,6 +36,32 @@ def test_a_broken_model_is_listed_with_what_is_wrong(models_folder: Path):
     (model,) = installed.list_installed(models_folder)
     assert model.spec is None
     assert "tokenizer.json" in model.broken
+
+
+def test_a_model_that_is_not_in_the_catalogue_is_listed_with_its_source(models_folder: Path):
+    install(models_folder, "from-an-older-catalogue")
+    (model,) = installed.list_installed(models_folder)
+    assert model.spec is not None
+    assert (model.model_id, model.spec.source) == ("from-an-older-catalogue", "wheel tiny 1.0")
+
+
+def test_models_that_are_removed_meanwhile_are_left_out(models_folder: Path):
+    ids = [f"model-{number:02}" for number in range(60)]
+    for model_id in ids:
+        install(models_folder, model_id)
+
+    def remove_all() -> None:
+        for model_id in ids:
+            removal.remove(model_id, models_folder)
+
+    removing = threading.Thread(target=remove_all)
+    removing.start()
+    seen = [installed.list_installed(models_folder)]
+    while removing.is_alive():
+        seen.append(installed.list_installed(models_folder))
+    removing.join()
+    assert [model for models in seen for model in models if model.broken] == []
+    assert installed.list_installed(models_folder) == []
 
 
 def test_the_better_of_two_installed_models_is_chosen(models_folder: Path):
@@ -135,6 +164,12 @@ def test_an_installed_model_may_be_given_by_its_path(models_folder: Path):
 def test_a_path_without_a_folder_is_not_taken_for_a_name(models_folder: Path, tmp_path: Path):
     with pytest.raises(ModelNotFound, match="There is no folder"):
         installed.choose("embed", models_folder, str(tmp_path / "bge-small-en-v1.5"))
+
+
+@pytest.mark.parametrize("wanted", ["a" * 300, "a/" + "b" * 300, "~no-such-user/x", "a/\0"])
+def test_what_no_folder_can_be_called_is_not_found(wanted: str, models_folder: Path):
+    with pytest.raises(ModelNotFound):
+        installed.choose("embed", models_folder, wanted)
 
 
 def test_a_record_in_a_folder_from_elsewhere_is_not_believed(models_folder: Path, tmp_path: Path):
