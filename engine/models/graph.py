@@ -19,6 +19,9 @@ from engine.errors import ModelBroken
 
 Dimension = int | str
 
+INT32 = int(onnx.TensorProto.INT32)
+"""The type that a Cast to 32-bit integers names."""
+
 # Opset 20 brings the exact Gelu; IR 9 is the first that belongs to it.
 _IR_VERSION = 9
 _OPSETS = {"": 20, "com.microsoft": 1}
@@ -34,7 +37,7 @@ class GraphWriter:
     """Collects nodes and constants in order and writes them as one model when it is left.
 
     With external data, constants go to `<file>.data` as they come, so only one of them needs to be
-    in memory. A `with` block that ends in an error leaves neither file.
+    in memory. A `with` block that ends in an error, its own included, leaves neither file.
 
         with GraphWriter(folder / "model.onnx", external_data=True) as graph:
             x = graph.input("x", np.float32, ["rows", 4])
@@ -60,12 +63,17 @@ class GraphWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._data is not None:
-            self._data.close()
-        if kind is not None:
-            self._data_file.unlink(missing_ok=True)
-        else:
-            self._onnx_file.write_bytes(self._model().SerializeToString(deterministic=True))
+        whole = False
+        try:
+            if self._data is not None:
+                self._data.close()
+            if kind is None:
+                self._onnx_file.write_bytes(self._model().SerializeToString(deterministic=True))
+                whole = True
+        finally:
+            if not whole:
+                self._data_file.unlink(missing_ok=True)
+                self._onnx_file.unlink(missing_ok=True)
 
     def input(self, name: str, dtype: type[np.generic], shape: Sequence[Dimension]) -> str:
         """Adds an input and returns its name; a dimension that is a string is free."""

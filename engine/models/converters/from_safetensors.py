@@ -23,11 +23,9 @@ from safetensors import SafetensorError, safe_open
 
 from engine.errors import ModelBroken
 from engine.models import configs
-from engine.models.graph import GraphWriter
+from engine.models.graph import INT32, GraphWriter
 
 Floats = NDArray[np.float32]
-
-_INT32 = 6
 
 _COPIED = (
     "config.json",
@@ -147,8 +145,8 @@ def _write_graph(onnx_file: Path, shape: _Shape, weights: _Weights) -> None:
         tokens = graph.input("input_ids", np.int64, ["batch", "sequence"])
         mask = graph.input("attention_mask", np.int64, ["batch", "sequence"])
         encoder = _Encoder(graph, shape, weights)
-        states = encoder.embed(graph.node("Cast", [tokens], to=_INT32))
-        mask = graph.node("Cast", [mask], to=_INT32)
+        states = encoder.embed(graph.node("Cast", [tokens], to=INT32))
+        mask = graph.node("Cast", [mask], to=INT32)
         for layer in range(shape.layers):
             last = layer == shape.layers - 1
             output = "last_hidden_state" if last else f"layer.{layer}"

@@ -16,9 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from engine.models.converters.block_weights import BLOCK, BlockWeights, Floats
-from engine.models.graph import GraphWriter
-
-_INT32 = 6
+from engine.models.graph import INT32, GraphWriter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +106,8 @@ class LlamaGraph:
         steps = np.arange(0, facts.head_size, 2) / facts.head_size
         angles = np.arange(facts.context)[:, None] * facts.rope_base**-steps
         return _Positions(
-            seqlens=graph.node("Cast", [kept], to=_INT32),
-            total=graph.node("Cast", [graph.node("Reshape", [width, scalar])], to=_INT32),
+            seqlens=graph.node("Cast", [kept], to=INT32),
+            total=graph.node("Cast", [graph.node("Reshape", [width, scalar])], to=INT32),
             cos=graph.constant("cos_cache", np.cos(angles).astype(np.float32)),
             sin=graph.constant("sin_cache", np.sin(angles).astype(np.float32)),
         )

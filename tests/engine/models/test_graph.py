@@ -1,5 +1,7 @@
 """Graphs written and read: same bytes every time, and no external file goes unseen."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +122,30 @@ def write_and_fail(onnx_file: Path) -> None:
 def test_a_graph_left_with_an_error_leaves_no_file(tmp_path):
     with pytest.raises(OSError, match="full"):
         write_and_fail(tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from engine.models.graph import GraphWriter
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+external, size = sys.argv[2] == "data", int(sys.argv[3])
+try:
+    with GraphWriter(Path(sys.argv[1]), external_data=external) as graph:
+        graph.constant("weights", np.ones(size, np.float32))
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX limits of file size")
+@pytest.mark.parametrize("place", ["model", "data"])
+@pytest.mark.parametrize("size", [5_001, 50_000])
+def test_a_graph_that_cannot_be_written_to_its_end_leaves_no_file(tmp_path, place, size):
+    command = [sys.executable, "-c", LIMITED, str(tmp_path / "model.onnx"), place, str(size)]
+    assert subprocess.check_output(command, text=True).strip() == "File too large"
     assert list(tmp_path.iterdir()) == []
 
 
