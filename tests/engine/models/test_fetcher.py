@@ -24,6 +24,7 @@ from engine.errors import FetchFailed, ModelBroken
 from engine.models import catalog, fetcher, folder, installed
 from engine.models.catalog import HubSource, WheelSource
 from engine.models.spec import ModelSpec
+from engine.models.staging import Staging
 
 TINY = WheelSource(distribution="tiny-weights", version="1.0", root="tiny_weights/")
 OTHER = WheelSource(distribution="other-weights", version="1.0", root="other_weights/")
@@ -146,6 +147,23 @@ def test_without_room_nothing_is_fetched_and_needed_and_free_bytes_are_named(
     with pytest.raises(FetchFailed, match=r"needs 1,000,000,000,000,000,000 bytes .* free"):
         finish(fetcher.fetch(known, models_folder))
     assert site.requests == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs POSIX with /dev/full")
+def test_a_disk_that_becomes_full_is_named_with_what_is_needed_and_free(
+    add_to_hub: Callable[[dict[str, bytes]], None], models_folder: Path
+):
+    add_to_hub(FILES)
+    source = HubSource(repo="owner/tiny", revision=REVISION)
+    partial = Staging(models_folder, "tiny-embedder").download / "hub/config.json"
+    partial.parent.mkdir(parents=True)
+    partial.symlink_to("/dev/full")
+    with pytest.raises(FetchFailed, match=r"became full .* needs [0-9,]+ bytes .* are free") as no:
+        finish(fetcher.fetch(known_model(source), models_folder))
+    assert str(no.value).endswith("make room, then run: npu-gateway pull tiny-embedder")
+    assert installed.list_installed(models_folder) == []
+    partial.unlink()
+    assert finish(fetcher.fetch(known_model(source), models_folder))
 
 
 def test_what_cannot_be_converted_is_broken_and_leaves_nothing(index: Path, models_folder: Path):
