@@ -6,20 +6,16 @@ the folder is found at its own place, what lies outside stays outside.
 """
 
 import os
-import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pathspec
-
-from engine.documents import kinds
-from engine.documents.contents import read_contents, stamp_ns, why_too_large
-from engine.documents.readers.interface import Unreadable, decode
+from engine.documents import ignoring, kinds
+from engine.documents.contents import stamp_ns, why_too_large
+from engine.documents.ignoring import Ignores
 from engine.errors import InvalidInput
 
-_IGNORE_FILE = ".gitignore"
 _PASSED_FOLDERS = {"node_modules", "__pycache__", "site-packages", "bower_components"}
 # A folder that holds it is a virtual environment of Python.
 _ENVIRONMENT_FILE = "pyvenv.cfg"
@@ -51,14 +47,13 @@ class Skipped:
 @dataclass(frozen=True, slots=True)
 class _Folder:
     path: str
-    patterns: tuple[tuple[str, pathspec.GitIgnoreSpec], ...]
-    """Of the folders from the root to this one: path and what its .gitignore says."""
+    ignores: Ignores
 
 
 def find(root: Path) -> Iterator[FoundFile | Skipped]:
     """Walks a folder in the order of names, or takes one file.
 
-    A file named itself is taken whatever its kind and whatever ignores it.
+    A file named itself is what it is in its folder: left out there, it is skipped here.
 
     Args:
         root: As `resolved` gives it, so that what a caller has checked is what is walked.
@@ -75,10 +70,14 @@ def find(root: Path) -> Iterator[FoundFile | Skipped]:
             raise ValueError("a link leads there, or it is not absolute")
     except (OSError, ValueError) as error:
         raise _refused(root, error) from error
-    if stat.S_ISDIR(info.st_mode):
-        yield from _walk(path)
+    is_folder = stat.S_ISDIR(info.st_mode)
+    ignores, ignoring_file = ignoring.around(path, is_folder=is_folder)
+    if ignoring_file:
+        yield Skipped(_shown(path), f"{_shown(ignoring_file)} leaves it out")
+    elif is_folder:
+        yield from _walk(_Folder(path, ignoring.within(path, ignores)))
     else:
-        yield _found(path, info)
+        yield _named(path, info)
 
 
 def resolved(path: Path) -> Path:
@@ -102,8 +101,8 @@ def _refused(path: Path, error: Exception) -> InvalidInput:
     )
 
 
-def _walk(root: str) -> Iterator[FoundFile | Skipped]:
-    waiting = [_Folder(root, _patterns(root, ()))]
+def _walk(root: _Folder) -> Iterator[FoundFile | Skipped]:
+    waiting = [root]
     while waiting:
         folder = waiting.pop()
         if os.path.realpath(folder.path) != folder.path:
@@ -117,7 +116,7 @@ def _walk(root: str) -> Iterator[FoundFile | Skipped]:
             continue
         inner: list[_Folder] = []
         for entry in entries:
-            taken = _look(entry, folder, root)
+            taken = _look(entry, folder, root.path)
             if isinstance(taken, _Folder):
                 inner.append(taken)
             elif taken is not None:
@@ -135,7 +134,7 @@ def _look(
         info = entry.stat(follow_symlinks=False)
         is_link = entry.is_symlink() or _is_junction(info)
         is_folder = not is_link and stat.S_ISDIR(info.st_mode)
-        if _is_ignored(entry.path, is_folder, folder.patterns):
+        if ignoring.ignored_by(entry.path, is_folder, folder.ignores):
             return None
         if is_link:
             return _link(entry.path, root)
@@ -149,14 +148,21 @@ def _enter(entry: "os.DirEntry[str]", folder: _Folder) -> _Folder | None:
         return None
     if os.path.lexists(os.path.join(entry.path, _ENVIRONMENT_FILE)):
         return None
-    return _Folder(entry.path, _patterns(entry.path, folder.patterns))
+    return _Folder(entry.path, ignoring.within(entry.path, folder.ignores))
 
 
 def _take(entry: "os.DirEntry[str]", info: os.stat_result) -> FoundFile | Skipped | None:
-    if kinds.reader_of(entry.name) is None:
-        reason = kinds.why_unread(entry.name)
-        return Skipped(_shown(entry.path), reason) if reason else None
-    return _found(entry.path, info)
+    if reason := kinds.why_unread(entry.name):
+        return Skipped(_shown(entry.path), reason)
+    return _found(entry.path, info) if kinds.is_read(entry.name) else None
+
+
+def _named(path: str, info: os.stat_result) -> FoundFile | Skipped:
+    name = os.path.basename(path)
+    if name.startswith("."):
+        return Skipped(_shown(path), "it is hidden")
+    reason = kinds.why_unread(name) or ("" if kinds.is_read(name) else "its kind is not indexed")
+    return Skipped(_shown(path), reason) if reason else _found(path, info)
 
 
 def _found(path: str, info: os.stat_result) -> FoundFile | Skipped:
@@ -181,37 +187,6 @@ def _link(path: str, root: str) -> Skipped | None:
 
 def _is_junction(info: os.stat_result) -> bool:
     return getattr(info, "st_reparse_tag", 0) == _WINDOWS_JUNCTION
-
-
-def _is_ignored(
-    path: str, is_folder: bool, patterns: Sequence[tuple[str, pathspec.GitIgnoreSpec]]
-) -> bool:
-    """As git decides: the innermost .gitignore that says anything about it is right."""
-    for folder, spec in reversed(patterns):
-        name = os.path.relpath(path, folder) + ("/" if is_folder else "")
-        verdict = spec.check_file(name).include
-        if verdict is not None:
-            return verdict
-    return False
-
-
-def _patterns(
-    folder: str, outer: tuple[tuple[str, pathspec.GitIgnoreSpec], ...]
-) -> tuple[tuple[str, pathspec.GitIgnoreSpec], ...]:
-    try:
-        text = decode(read_contents(os.path.join(folder, _IGNORE_FILE)).content)[0]
-    except (OSError, Unreadable):
-        return outer
-    valid = [line for line in text.splitlines() if _is_valid(line)]
-    return (*outer, (folder, pathspec.GitIgnoreSpec.from_lines(valid)))
-
-
-def _is_valid(line: str) -> bool:
-    try:
-        pathspec.GitIgnoreSpec.from_lines([line])
-    except (ValueError, re.error):
-        return False
-    return True
 
 
 def _unseen(path: str, error: OSError) -> Skipped:

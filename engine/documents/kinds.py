@@ -2,7 +2,7 @@
 
 from pathlib import PurePath
 
-from engine.documents.readers.interface import Reader
+from engine.documents.readers.interface import Reader, Reading
 from engine.documents.readers.markdown import read_markdown
 from engine.documents.readers.plain import read_source, read_text
 
@@ -28,32 +28,40 @@ _READERS: dict[str, Reader] = {
     **dict.fromkeys(_NAMES.split(), read_text),
 }
 
+_DOCUMENTS = """
+    pdf:PDF doc:Word docx:Word odt:OpenDocument rtf:RTF ppt:PowerPoint pptx:PowerPoint xls:Excel
+    xlsx:Excel epub:EPUB ipynb:Jupyter
+"""
+# Large, and nothing that anybody looks for is written there.
+_GENERATED = {
+    "it is a lock file": "package-lock.json npm-shrinkwrap.json pnpm-lock.yaml .lock",
+    "it is minified": ".min.js .min.mjs .min.css",
+    "it is a source map": ".map",
+}
 _UNREAD = {
     "." + suffix: f"{name} files are not read yet"
-    for suffix, name in (
-        ("pdf", "PDF"),
-        ("doc", "Word"),
-        ("docx", "Word"),
-        ("odt", "OpenDocument"),
-        ("rtf", "RTF"),
-        ("ppt", "PowerPoint"),
-        ("pptx", "PowerPoint"),
-        ("xls", "Excel"),
-        ("xlsx", "Excel"),
-        ("epub", "EPUB"),
-        ("ipynb", "Jupyter notebook"),
-    )
-}
+    for suffix, name in (pair.split(":") for pair in _DOCUMENTS.split())
+} | {ending: reason for reason, endings in _GENERATED.items() for ending in endings.split()}
 
 
-def reader_of(name: str) -> Reader | None:
-    """The reader for a file name, or None where its kind is not covered."""
-    return _READERS.get(_key(name))
+def is_read(name: str) -> bool:
+    """Whether files of that name are covered."""
+    return _key(name) in _READERS and not why_unread(name)
 
 
 def why_unread(name: str) -> str:
-    """Why a document of a known kind is left out; empty for what is no document."""
-    return _UNREAD.get(_key(name), "")
+    """Why a file of a known kind is left out; empty for what is read, and for what is no text."""
+    lower = name.lower()
+    return next((reason for ending, reason in _UNREAD.items() if lower.endswith(ending)), "")
+
+
+def read(name: str, content: bytes) -> Reading:
+    """Reads a file whose name `is_read`.
+
+    Raises:
+        Unreadable: The bytes are no text.
+    """
+    return _READERS[_key(name)](content)
 
 
 def _key(name: str) -> str:

@@ -14,7 +14,6 @@ from engine.documents.chunker import CountTokens, cut
 from engine.documents.contents import Contents, Unsettled, read_contents
 from engine.documents.finder import FoundFile, Skipped
 from engine.documents.readers.interface import Reading, Unreadable
-from engine.documents.readers.plain import read_text
 
 NowNs = Callable[[], int]
 """Nanoseconds since 1970."""
@@ -63,7 +62,7 @@ def prepare(
         sha256 = hashlib.sha256(contents.content).hexdigest()
         if sha256 == known_sha256:
             return AsKnown(contents.stamp_ns)
-        reading = (kinds.reader_of(PurePath(file.path).name) or read_text)(contents.content)
+        reading = kinds.read(PurePath(file.path).name, contents.content)
     except OSError as error:
         return Skipped(file.path, f"it cannot be read ({error.strerror})", unseen=True)
     except Unreadable as error:

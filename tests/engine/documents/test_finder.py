@@ -97,12 +97,37 @@ def test_an_ignore_file_with_invalid_lines_still_holds(folder):
     assert _names(folder) == ["a.md"]
 
 
-def test_a_file_named_itself_is_found_whatever_its_kind(folder):
-    _write(folder, ".hidden", "note.unknown")
-    (folder / ".gitignore").write_text("*\n")
-    for name in (".hidden", "note.unknown"):
+def test_a_file_named_itself_is_what_it_is_in_its_folder(folder):
+    _write(folder, ".hidden.md", "note.unknown", "paper.pdf", "drafts/a.md", "drafts/b.md", "c.md")
+    (folder / "drafts" / ".gitignore").write_text("a.md\n")
+    outcomes = {}
+    for name in (".hidden.md", "note.unknown", "paper.pdf", "drafts/a.md"):
         (found,) = find(folder / name)
-        assert found.path == str((folder / name).resolve())
+        outcomes[name] = found.reason
+    assert outcomes == {
+        ".hidden.md": "it is hidden",
+        "note.unknown": "its kind is not indexed",
+        "paper.pdf": "PDF files are not read yet",
+        "drafts/a.md": f"{folder / 'drafts' / '.gitignore'} leaves it out",
+    }
+    for name in ("drafts/b.md", "c.md"):
+        (found,) = find(folder / name)
+        assert found.path == str(folder / name)
+
+
+def test_files_that_programs_write_are_named_with_the_reason(folder):
+    generated = ["package-lock.json", "pnpm-lock.yaml", "yarn.lock", "Cargo.lock", "uv.lock"]
+    generated += ["a.min.js", "a.min.CSS", "a.js.map"]
+    _write(folder, *generated, "a.js", "lock.md", "map.txt")
+    assert _names(folder) == ["a.js", "lock.md", "map.txt"]
+    reasons = _reasons(folder)
+    assert sorted(reasons) == sorted(generated)
+    assert {reasons[name] for name in generated[:5]} == {"it is a lock file"}
+    assert [reasons[name] for name in generated[5:]] == [
+        "it is minified",
+        "it is minified",
+        "it is a source map",
+    ]
 
 
 def test_a_large_file_is_skipped_with_its_size(folder):

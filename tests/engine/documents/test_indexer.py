@@ -158,10 +158,22 @@ def test_only_what_lies_under_the_root_is_removed(index, store, folder):
 
 def test_one_file_may_be_the_root(index, store, folder):
     (folder / "a.md").write_text("one\n")
-    (folder / "b.weird").write_text("two\n")
-    assert index(folder / "b.weird").indexed == 1
-    assert index(folder / "b.weird").unchanged == 1
-    assert [document.title for document in store.documents()] == ["b.weird"]
+    (folder / "b.md").write_text("two\n")
+    assert index(folder / "b.md").indexed == 1
+    assert index(folder / "b.md").unchanged == 1
+    assert [document.title for document in store.documents()] == ["b.md"]
+
+
+def test_a_file_named_itself_stays_when_its_folder_is_indexed(index, store, folder):
+    (folder / ".gitignore").write_text("ignored.md\n")
+    for name in ("a.md", "ignored.md", ".hidden.md", "b.weird", "c.rtf", "d.pdf", "x.min.js"):
+        (folder / name).write_text("{\\rtf1 %PDF-1.4 text}\n")
+        index(folder / name)
+    named = store.documents()
+    assert [document.title for document in named] == ["a.md"]
+    report = index()
+    assert (report.indexed, report.removed, report.unchanged) == (0, 0, 1)
+    assert store.documents() == named
 
 
 def test_a_missing_root_removes_nothing(index, store, folder):

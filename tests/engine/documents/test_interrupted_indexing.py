@@ -31,7 +31,7 @@ def _kill_somewhere(child: "subprocess.Popen[str]", random: Random) -> None:
 
 
 def _content(index: Path) -> list[tuple]:
-    """Every row that counts, ids and times left out, in an order of its own; checks integrity first."""
+    """Every row that counts, in an order of its own, without times; checks integrity first."""
     connection = apsw.Connection(str(index))
     try:
         assert connection.pragma("integrity_check") == "ok"

@@ -1,0 +1,114 @@
+"""Which files and folders git ignores, by the .gitignore files in and above their folder.
+
+Rule: the walk enters no ignored folder, so a pattern is only asked about an entry itself; whether
+it matches a folder above was decided there, and a later pattern cannot undo it.
+"""
+# pathspec leaves open whether its expressions are of text or bytes; that ends at this door.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+
+import pathspec
+
+from engine.documents.contents import read_contents
+from engine.documents.readers.interface import Unreadable, decode
+
+_IGNORE_FILE = ".gitignore"
+_REPOSITORY = ".git"
+
+# The group by which pathspec's expressions say that they match a folder above the path.
+_FOLDER_ABOVE = "ps_d"
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    regex: "re.Pattern[str]"
+    ignores: bool
+    """False takes back what an earlier pattern ignored."""
+
+    def matches(self, name: str) -> bool:
+        return any(
+            match.groupdict().get(_FOLDER_ABOVE) is None or match.end(_FOLDER_ABOVE) == len(name)
+            for match in self.regex.finditer(name)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoreFile:
+    """What one .gitignore says."""
+
+    folder: str
+    patterns: tuple[_Pattern, ...]
+    """The last one first: it decides."""
+
+
+Ignores = tuple[IgnoreFile, ...]
+"""The .gitignore files that hold in a folder, the outermost first."""
+
+
+def within(folder: str, outer: Ignores) -> Ignores:
+    """What holds in a folder: what holds around it, and its own .gitignore."""
+    try:
+        text = decode(read_contents(os.path.join(folder, _IGNORE_FILE)).content)[0]
+    except (OSError, Unreadable):
+        return outer
+    patterns = [one for line in text.split("\n") for one in _patterns(line.removesuffix("\r"))]
+    return (*outer, IgnoreFile(folder, tuple(reversed(patterns))))
+
+
+def around(path: str, *, is_folder: bool) -> tuple[Ignores, str]:
+    """What holds around a path in its repository, and which .gitignore ignores the path, if any.
+
+    A .gitignore above a folder holds only if it belongs to a repository that the folder is in.
+    """
+    ignores: Ignores = ()
+    for folder, inner in _way_to(path, is_folder):
+        ignores = within(folder, ignores)
+        if ignoring := ignored_by(inner, is_folder or inner != path, ignores):
+            return ignores, ignoring
+    return ignores, ""
+
+
+def ignored_by(path: str, is_folder: bool, ignores: Ignores) -> str:
+    """The .gitignore that ignores an entry, or nothing.
+
+    As git decides: the innermost that says anything about it is right.
+    """
+    for file in reversed(ignores):
+        name = path[len(file.folder.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
+        name += "/" if is_folder else ""
+        for pattern in file.patterns:
+            if pattern.matches(name):
+                return os.path.join(file.folder, _IGNORE_FILE) if pattern.ignores else ""
+    return ""
+
+
+def _way_to(path: str, is_folder: bool) -> Iterator[tuple[str, str]]:
+    """Each folder from the repository's top down to above a path, and its entry on the way."""
+    if is_folder and os.path.lexists(os.path.join(path, _REPOSITORY)):
+        return
+    inner = path
+    way: list[tuple[str, str]] = []
+    for folder in map(str, PurePath(path).parents):
+        way.append((folder, inner))
+        if os.path.lexists(os.path.join(folder, _REPOSITORY)):
+            yield from reversed(way)
+            return
+        inner = folder
+    if not is_folder:
+        yield way[0]
+
+
+def _patterns(line: str) -> Iterator[_Pattern]:
+    """The pattern of a line; none of a comment or of what git cannot read either."""
+    try:
+        read = pathspec.GitIgnoreSpec.from_lines([line]).patterns
+    except (ValueError, re.error):
+        return
+    for pattern in read:
+        if pattern.include is not None and pattern.regex is not None:
+            yield _Pattern(pattern.regex, pattern.include)
