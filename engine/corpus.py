@@ -66,10 +66,14 @@ class Chunk:
     """As the embedder counts `embedded_text`, special tokens left out."""
 
     @property
+    def heading(self) -> str:
+        """The heading path in one line."""
+        return " > ".join(self.heading_path)
+
+    @property
     def embedded_text(self) -> str:
         """What the embedder is given: the heading path on a line of its own, then the text."""
-        heading = " > ".join(self.heading_path)
-        return f"{heading}\n{self.text}" if heading else self.text
+        return f"{self.heading}\n{self.text}" if self.heading_path else self.text
 
 
 @dataclass(frozen=True, slots=True)

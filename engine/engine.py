@@ -5,6 +5,7 @@ Blocking, and safe to call from several threads; callers queue for a model thems
 """
 
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,13 @@ from engine.documents.indexer import Indexer, IndexProgress
 from engine.embed.embedder import Embedder
 from engine.errors import EngineError, ModelMissing, StoreError, Unavailable
 from engine.models import catalog, fetcher, installed
+from engine.models.installed import Choice
 from engine.models.spec import DecoderSpec, EmbedderSpec, Task
 from engine.residency import Resident, State
 from engine.runtime import providers
 from engine.search import search
 from engine.store import opening
-from engine.store.interface import EmbeddingSpace, Store, StoreStatistics
+from engine.store.interface import EmbeddingSpace, Store, StoreStatistics, Vectors
 
 Report = Callable[[str], None]
 
@@ -69,8 +71,10 @@ class Engine:
         self.options = options
         self.embedder: Resident[Embedder] = Resident("embedding model", self._open_embedder)
         self.decoder: Resident[Decoder] = Resident("language model", self._open_decoder)
+        self._choices: dict[Task, Choice] = {}
         self._closing = threading.Event()
         self._store_lock = threading.Lock()
+        self._unfinished: dict[str, Vectors] = {}
         self._opened_store: Store | None = None
 
     def search(self, question: str, limit: int) -> list[Hit]:
@@ -82,21 +86,26 @@ class Engine:
         embedder = self.embedder.get()
         return search(embedder, self._store_for(embedder), question, limit)
 
-    def index(self, root: Path) -> Generator[IndexProgress]:
-        """Brings the index of a folder or file up to date, a step a file.
+    def index(self, root: Path, *, rebuild: bool = False) -> Generator[IndexProgress]:
+        """Brings the index of a folder or file up to date, step by step.
+
+        Args:
+            root: The folder or file.
+            rebuild: Empty the whole index first, so that another embedder may fill it.
 
         Raises:
-            EngineError: No embedder, no such folder, or an index of another embedder.
+            EngineError: No embedder, no such folder, or an index of another embedder; then
+                nothing was changed.
         """
         embedder = self.embedder.get()
-        store = self._store_for(embedder)
-        store.check_embedder()
-        yield from Indexer(
-            store,
+        indexer = Indexer(
+            self._store_for(embedder),
             lambda texts: embedder.embed(texts, "document").vectors,
             embedder.count_tokens,
             embedder.text_tokens,
-        ).run(root)
+            self._unfinished,
+        )
+        yield from indexer.run(root, rebuild=rebuild)
 
     def documents(self, *, after: str = "", limit: int = 100) -> list[Document]:
         """Indexed documents in the order of their paths, those behind the path `after`."""
@@ -123,10 +132,6 @@ class Engine:
         for document_id in document_ids:
             store.document(document_id)
         return store.delete(document_ids)
-
-    def clear_index(self) -> None:
-        """Empties the index, so that another embedder may fill it."""
-        self.store().clear()
 
     def index_statistics(self) -> StoreStatistics:
         """How much is indexed, and by which model.
@@ -162,15 +167,19 @@ class Engine:
                 self._opened_store = opening.open_store(self.options.index_file)
             return self._opened_store
 
+    def interrupt(self) -> None:
+        """Makes a call give up that waits for another program to leave the index."""
+        store = self._opened_store
+        if store is not None:
+            store.interrupt()
+
     def close(self, timeout: float = -1) -> None:
         """Closes models and index; with a timeout in seconds, only what is not in use till then."""
         self._closing.set()
-        self.decoder.close(timeout)
-        self.embedder.close(timeout)
-        if self._store_lock.acquire(timeout=timeout):
-            if self._opened_store is not None:
-                self._opened_store.close()
-            self._store_lock.release()
+        end = time.monotonic() + timeout
+        for part in (self.decoder, self.embedder, self._opened_store):
+            if part is not None:
+                part.close(timeout if timeout < 0 else max(0.0, end - time.monotonic()))
 
     def _store_for(self, embedder: Embedder) -> Store:
         spec = embedder.spec
@@ -179,25 +188,29 @@ class Engine:
         return store
 
     def _open_embedder(self, report: Report) -> Embedder:
-        spec = self._spec("embed", self.options.embedder, report)
-        assert isinstance(spec, EmbedderSpec)
-        report(f"loading {spec.model_id}")
-        return Embedder.open(spec, threads=self.options.threads)
+        choice = self._choice("embed", self.options.embedder, report)
+        assert isinstance(choice.spec, EmbedderSpec)
+        embedder = Embedder.open(choice.spec, threads=self.options.threads)
+        self._choices["embed"] = choice
+        return embedder
 
     def _open_decoder(self, report: Report) -> Decoder:
-        spec = self._spec("generate", self.options.decoder, report)
-        assert isinstance(spec, DecoderSpec)
-        report(f"loading {spec.model_id}")
-        return Decoder.open(spec, threads=self.options.threads)
+        choice = self._choice("generate", self.options.decoder, report)
+        assert isinstance(choice.spec, DecoderSpec)
+        decoder = Decoder.open(choice.spec, threads=self.options.threads)
+        self._choices["generate"] = choice
+        return decoder
 
-    def _spec(self, task: Task, wanted: str | None, report: Report) -> EmbedderSpec | DecoderSpec:
+    def _choice(self, task: Task, wanted: str | None, report: Report) -> Choice:
         try:
-            return installed.choose(task, self.options.models_dir, wanted).spec
+            choice = installed.choose(task, self.options.models_dir, wanted)
         except ModelMissing:
             if not self.options.pull or self.options.offline:
                 raise
-        self._fetch(catalog.to_fetch(task, wanted), report)
-        return installed.choose(task, self.options.models_dir, wanted).spec
+            self._fetch(catalog.to_fetch(task, wanted), report)
+            choice = installed.choose(task, self.options.models_dir, wanted)
+        report(f"loading {choice.spec.model_id}")
+        return choice
 
     def _fetch(self, known: catalog.KnownModel, report: Report) -> None:
         steps = fetcher.fetch(known, self.options.models_dir, offline=self.options.offline)
@@ -210,17 +223,19 @@ class Engine:
     def _status(
         self, task: Task, place: "Resident[Embedder] | Resident[Decoder]", wanted: str | None
     ) -> ModelStatus:
-        try:
-            choice = installed.choose(task, self.options.models_dir, wanted)
-        except EngineError as error:
-            why = place.activity if place.state == "loading" else str(error)
-            return ModelStatus(task=task, state=place.state, why=why)
         model = place.loaded()
-        spec = model.spec if model is not None else choice.spec
+        try:
+            choice = self._choices.get(task) if model is not None else None
+            choice = choice or installed.choose(task, self.options.models_dir, wanted)
+        except EngineError as error:
+            why = place.activity or str(place.failure or error)
+            return ModelStatus(task=task, state=place.state, why=why)
+        spec = choice.spec
+        why = [choice.reason, place.activity, str(place.failure or "")]
         return ModelStatus(
             task=task,
             state=place.state,
-            why=str(place.failure or choice.reason),
+            why="; ".join(filter(None, why)),
             model_id=spec.model_id,
             provider=model.provider if model is not None else "",
             dimensions=spec.dimensions if isinstance(spec, EmbedderSpec) else 0,

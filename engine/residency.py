@@ -63,10 +63,14 @@ class Resident(Generic[ModelT]):
         try:
             model = self._load(self._report)
         except EngineError as error:
-            self.state, self.failure = "failed", error
+            self.state, self.activity, self.failure = "failed", "", error
             raise
         except BaseException:
-            self.state = "failed"
+            self.state, self.activity = "failed", ""
+            self.failure = Unavailable(
+                f"The {self.name} could not be loaded because of an error in npu-gateway; "
+                "the traceback is in its log on stderr."
+            )
             raise
         self.state, self.activity = "ready", ""
         return model
@@ -77,6 +81,17 @@ class Resident(Generic[ModelT]):
     def loaded(self) -> ModelT | None:
         """The model if it is in memory now; never waits and never loads."""
         return self._model if self.state == "ready" else None
+
+    def result(self) -> ModelT:
+        """What the last load gave; never waits and never loads.
+
+        Raises:
+            EngineError: It failed, or there was none.
+        """
+        model = self.loaded()
+        if model is None:
+            raise self.failure or Unavailable(f"The {self.name} is not loaded; call again.")
+        return model
 
     def close(self, timeout: float = -1) -> None:
         """Frees the model and refuses further use; waits `timeout` seconds for a running load."""

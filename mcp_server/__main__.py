@@ -9,6 +9,7 @@ import importlib
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 
 from rich.console import Console
 
@@ -100,9 +101,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.command != "serve":
+        _use_utf8()
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        chosen = settings.read(arguments)
+        chosen = settings.read(arguments, arguments.command)
         logging.basicConfig(
             level=chosen.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
         )
@@ -117,6 +120,13 @@ def _run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         errors.print("npu-gateway: interrupted", markup=False)
         return 130
+
+
+def _use_utf8() -> None:
+    """Pipes carry UTF-8 on every system, and a file name that is no text ends no command."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 if __name__ == "__main__":

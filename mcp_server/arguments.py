@@ -26,6 +26,9 @@ DocumentIds = Annotated[
 ]
 LineStart = Annotated[int, Field(description="First line, from 1.", ge=1)]
 LineEnd = Annotated[int, Field(description="Last line; 0 reads to the end.", ge=0)]
+CharacterStart = Annotated[
+    int, Field(description="Characters of line_start to skip, in a very long line.", ge=0)
+]
 FolderPath = Annotated[
     str, Field(description="Absolute path of a folder or file on this machine.", min_length=1)
 ]

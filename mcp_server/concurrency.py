@@ -1,16 +1,23 @@
 """The one file where the event loop meets the blocking engine.
 
-Every engine call runs in a worker thread under a limiter of 1: the limiter is the queue, served
-in order of arrival. A stream is a generator advanced step by step, so a cancelled caller stops it
-between two steps and others get their turn in between.
+Every engine call runs in a worker thread. What must not run twice at once goes through a `Queue`,
+served in order of arrival. A stream is a generator advanced step by step, so a cancelled caller
+stops it between two steps and others get their turn in between.
 """
 
-import itertools
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
 from typing import TypeVar
 
-from anyio import CancelScope, CapacityLimiter, create_task_group, sleep, to_thread
+from anyio import (
+    CancelScope,
+    CapacityLimiter,
+    create_task_group,
+    get_cancelled_exc_class,
+    sleep,
+    sleep_forever,
+    to_thread,
+)
 
 T = TypeVar("T")
 
@@ -22,56 +29,76 @@ class _End:
 _END = _End()
 
 
-async def run(limiter: CapacityLimiter, call: Callable[[], T]) -> T:
-    """Runs one blocking call in a worker thread when the limiter lets it."""
-    return await to_thread.run_sync(call, limiter=limiter)
+_HURRY_SECONDS = 0.05
+
+
+def _nothing() -> None:
+    """For queues whose calls are short."""
+
+
+class Queue:
+    """Blocking calls, one at a time.
+
+    A thread cannot be cancelled: a cancelled caller waits for its running call, so that the next
+    one never meets it. `hurry` is called again and again meanwhile and makes a call give up that
+    waits for somebody else.
+    """
+
+    def __init__(self, hurry: Callable[[], None] = _nothing) -> None:
+        self._hurry = hurry
+        self._limiter = CapacityLimiter(1)
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Runs one call in a worker thread when it is its turn."""
+        async with self._limiter, self._hurried_if_cancelled():
+            return await to_thread.run_sync(call)
+
+    def steps(self, generator: Generator[T]) -> AbstractAsyncContextManager[AsyncGenerator[T]]:
+        """A blocking generator's steps, each one call; closed however the block is left."""
+        return aclosing(self._iterate(generator))
+
+    async def _iterate(self, generator: Generator[T]) -> AsyncGenerator[T]:
+        try:
+            while not isinstance(step := await self.run(lambda: next(generator, _END)), _End):
+                yield step
+        finally:
+            with CancelScope(shield=True):
+                await self.run(generator.close)
+
+    @asynccontextmanager
+    async def _hurried_if_cancelled(self) -> AsyncGenerator[None]:
+        is_running = True
+
+        async def watch() -> None:
+            try:
+                await sleep_forever()
+            except get_cancelled_exc_class():
+                with CancelScope(shield=True):
+                    while is_running:
+                        self._hurry()
+                        await sleep(_HURRY_SECONDS)
+                raise
+
+        with _without_group():
+            async with create_task_group() as tasks:
+                tasks.start_soon(watch)
+                try:
+                    yield
+                finally:
+                    is_running = False
+                    tasks.cancel_scope.cancel()
 
 
 async def run_abandonable(call: Callable[[], T]) -> T:
-    """Runs a long blocking call whose caller may leave: its thread then ends on its own."""
-    return await to_thread.run_sync(call, abandon_on_cancel=True, limiter=CapacityLimiter(1))
+    """Runs a long call whose caller may leave: its thread then ends on its own."""
+    return await to_thread.run_sync(call, abandon_on_cancel=True)
 
 
-async def iterate(limiter: CapacityLimiter, steps: Generator[T]) -> AsyncGenerator[T]:
-    """Yields a blocking generator's steps, each taken in a worker thread.
-
-    Consume it through `closing`, so that leaving early closes the generator at once. A cancelled
-    caller leaves after the running step; the generator is closed in a worker thread too.
-    """
+@contextmanager
+def _without_group() -> Generator[None]:
+    """Lets the one error of a task group through as it is."""
     try:
-        while True:
-            step = await to_thread.run_sync(_next, steps, limiter=limiter)
-            if isinstance(step, _End):
-                return
-            yield step
-    finally:
-        with CancelScope(shield=True):
-            await to_thread.run_sync(steps.close, limiter=limiter)
-
-
-def closing(limiter: CapacityLimiter, steps: Generator[T]) -> "aclosing[AsyncGenerator[T]]":
-    """`iterate` as a context manager that closes the generator however the block is left."""
-    return aclosing(iterate(limiter, steps))
-
-
-def _next(steps: Generator[T]) -> T | _End:
-    return next(steps, _END)
-
-
-async def run_with_beats(call: Callable[[], T], beat: Callable[[int], Awaitable[None]]) -> T:
-    """Runs a long call whose caller may leave, awaiting `beat(seconds)` now and each second."""
-
-    async def beats() -> None:
-        for seconds in itertools.count():
-            await beat(seconds)
-            await sleep(1)
-
-    outcome: list[T] = []
-    try:
-        async with create_task_group() as tasks:
-            tasks.start_soon(beats)
-            outcome.append(await run_abandonable(call))
-            tasks.cancel_scope.cancel()
+        yield
     except ExceptionGroup as group:
-        raise group.exceptions[0] from None
-    return outcome[0]
+        error = group.exceptions[0]
+        raise error from error.__cause__

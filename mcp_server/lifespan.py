@@ -1,17 +1,17 @@
 """Gateway: what the tools share while the server runs; and its start and stop.
 
 Models load in the background, so that a host's handshake never waits for one. A call that needs
-a model waits for it here, telling its caller so.
+a model waits for it here, telling its caller so; all who wait share one load and its outcome.
 """
 
+import itertools
 import logging
-import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from anyio import CapacityLimiter, create_task_group, sleep
+from anyio import CapacityLimiter, Event, create_task_group, move_on_after
+from anyio.abc import TaskGroup
 from mcp.server.mcpserver.context import Context
 
 from engine.engine import Engine
@@ -24,21 +24,24 @@ logger = logging.getLogger(__name__)
 
 ModelT = TypeVar("ModelT", bound=Closable)
 
-_PARENT_CHECK_SECONDS = 2
+_TELL_SECONDS = 1
+"""How often a caller who waits for a model is told so."""
 
 
-@dataclass(frozen=True)
 class Gateway:
     """The engine and its queues, each served in order of arrival."""
 
-    engine: Engine
-    settings: Settings
-    index_queue: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
-    """For one step of the embedder or the index: others get their turn between two steps."""
-    answer_queue: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
-    """For a whole answer: a decoder writes one at a time."""
-    decode_queue: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
-    """For one step of an answer."""
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.index_queue = concurrency.Queue(engine.interrupt)
+        """For one step of the embedder or the index: others get their turn between two steps."""
+        self.index_runs = CapacityLimiter(1)
+        """For a whole run of indexing: two at once would embed the same files."""
+        self.answers = CapacityLimiter(1)
+        """For a whole answer: a decoder writes one at a time."""
+        self._loads: dict[str, Event] = {}
+        self._tasks: TaskGroup | None = None
 
     async def loaded(self, place: Resident[ModelT], context: Context[Any, Any]) -> ModelT:
         """The model of a place, waited for with a progress message a second.
@@ -49,41 +52,48 @@ class Gateway:
         model = place.loaded()
         if model is not None:
             return model
-
-        async def tell(seconds: int) -> None:
+        ended = self._load(place)
+        for seconds in itertools.count():
             await context.report_progress(
                 _waiting_progress(seconds), None, f"Waiting for the {place.name}: {place.activity}"
             )
+            with move_on_after(_TELL_SECONDS):
+                await ended.wait()
+                break
+        return place.result()
 
-        return await concurrency.run_with_beats(place.get, tell)
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator["Gateway"]:
+        """Loads models while the server answers; stops loading when it ends."""
+        async with create_task_group() as tasks:
+            self._tasks = tasks
+            tasks.start_soon(self._load_all)
+            yield self
+            tasks.cancel_scope.cancel()
 
+    async def _load_all(self) -> None:
+        for place in (self.engine.embedder, self.engine.decoder):
+            await self._load(place).wait()
 
-def _waiting_progress(seconds: int) -> float:
-    """Rises for ever and stays below any progress of the work that is waited for."""
-    return 0.001 * (1 - 1 / (seconds + 2))
+    def _load(self, place: Resident[Any]) -> Event:
+        """Begins a load unless one is under way; the event is set when it has ended."""
+        assert self._tasks is not None
+        if place.name not in self._loads:
+            self._loads[place.name] = Event()
+            self._tasks.start_soon(self._get, place)
+        return self._loads[place.name]
 
-
-@asynccontextmanager
-async def running(gateway: Gateway) -> AsyncGenerator[Gateway]:
-    """Loads models while the server answers; stops loading when it ends."""
-    async with create_task_group() as tasks:
-        tasks.start_soon(_load, gateway)
-        yield gateway
-        tasks.cancel_scope.cancel()
-
-
-async def _load(gateway: Gateway) -> None:
-    for place in (gateway.engine.embedder, gateway.engine.decoder):
+    async def _get(self, place: Resident[Any]) -> None:
         try:
             await concurrency.run_abandonable(place.get)
         except EngineError as error:
             logger.warning("The %s is not available: %s", place.name, error)
         except Exception:
             logger.exception("Loading the %s failed", place.name)
+        finally:
+            self._loads.pop(place.name).set()
 
 
-async def parent_gone() -> None:
-    """Returns when the process that started this one has ended (POSIX)."""
-    parent = os.getppid()
-    while os.getppid() == parent:  # noqa: ASYNC110 - nothing tells a process of its parent.s end.
-        await sleep(_PARENT_CHECK_SECONDS)
+def _waiting_progress(seconds: int) -> float:
+    """Rises for ever and stays below any progress of the work that is waited for."""
+    return 0.001 * (1 - 1 / (seconds + 2))

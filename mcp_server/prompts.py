@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.shared.exceptions import MCPError
-from mcp_types import INVALID_PARAMS
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS
 from pydantic import Field
 
-from engine.errors import EngineError
-from mcp_server import concurrency, rendering
+from engine.errors import EngineError, InvalidInput
+from mcp_server import rendering, reports
 from mcp_server.lifespan import Gateway
 
 _PASSAGES = 6
@@ -26,16 +26,15 @@ def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
         """Finds passages in the indexed documents and asks for an answer that cites them."""
         try:
             await gateway.loaded(gateway.engine.embedder, context)
-            hits = await concurrency.run(
-                gateway.index_queue, lambda: gateway.engine.search(question, _PASSAGES)
-            )
+            hits = await gateway.index_queue.run(lambda: gateway.engine.search(question, _PASSAGES))
         except EngineError as error:
-            raise MCPError(code=INVALID_PARAMS, message=str(error)) from error
+            code = INVALID_PARAMS if isinstance(error, InvalidInput) else INTERNAL_ERROR
+            raise MCPError(code=code, message=str(error)) from error
         if not hits:
             return f"{question}\n\n(Nothing is indexed yet. {rendering.HOW_TO_INDEX}.)"
         passages = [
             f"[{number}] {hit.document.path} lines {hit.chunk.line_start}-{hit.chunk.line_end}\n"
-            f"{rendering.snippet(hit.chunk.text, _CHARACTERS)[0]}"
+            f"{reports.snippet(hit.chunk.text, _CHARACTERS)[0]}"
             for number, hit in enumerate(hits, 1)
         ]
         return "\n\n".join(

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Sequence
 
 from mcp_server.results import (
     DocumentPage,
+    EmbedResult,
     IndexResult,
     ModelEntry,
     Passage,
+    RemoveResult,
     SearchResult,
     StatusResult,
 )
@@ -67,11 +69,30 @@ def index(result: IndexResult) -> str:
         f"{result.skipped} skipped; {count(result.documents, 'document')} in the index now."
     ]
     lines += [f"skipped {file.path}: {file.reason}" for file in result.skipped_files]
+    lines += [f"no Unicode, read as Western European: {p}" for p in result.guessed_encodings]
     if result.skipped > len(result.skipped_files):
         lines.append(f"... and {result.skipped - len(result.skipped_files)} more skipped.")
     if not result.complete:
         lines.append("Time ran out: call index_documents with the same path to go on.")
     return "\n".join(lines)
+
+
+def removed(result: RemoveResult) -> str:
+    """How many went and how many are left."""
+    return (
+        f"{count(result.removed, 'document')} removed, "
+        f"{count(result.documents, 'document')} left in the index."
+    )
+
+
+def embeddings(result: EmbedResult) -> str:
+    """How many vectors there are and whose; they themselves are for programs only."""
+    cut = f" Cut to the model's limit: texts {result.truncated}." if result.truncated else ""
+    return (
+        f"{count(len(result.embeddings), 'unit vector')} of {result.dimensions} dimensions by "
+        f"{result.model} on {result.provider}, {count(result.prompt_tokens, 'token')}, "
+        f"in structuredContent.embeddings.{cut}"
+    )
 
 
 def status(result: StatusResult) -> str:
@@ -105,16 +126,6 @@ def _model(entry: ModelEntry) -> str:
     return f"{entry.task}: {entry.model or 'no model'} {entry.state}; " + "; ".join(
         filter(None, facts)
     )
-
-
-def snippet(text: str, characters: int) -> tuple[str, bool]:
-    """The beginning of a text, cut at a word where it is too long, and whether it was cut."""
-    text = text.strip()
-    if len(text) <= characters:
-        return text, False
-    cut = text[:characters]
-    space = max(cut.rfind(" "), cut.rfind("\n"))
-    return (cut[:space] if space > characters // 2 else cut).rstrip(), True
 
 
 def count(number: int, noun: str) -> str:

@@ -1,35 +1,142 @@
-"""What tools and resources both report: models, the state of everything, lines of a document.
+"""The structured results, made from what the engine gives: for tools, resources and commands alike.
 
-Knows engine and settings, blocks while the index is read, and words nothing: that is `rendering`.
+Blocks while the index is read, and words nothing: that is `rendering`.
 """
 
-from engine.engine import Engine
+import base64
+import itertools
+from typing import Literal
+
+from engine.corpus import Document, Hit
+from engine.documents.indexer import IndexReport
+from engine.embed.embedder import Embeddings
+from engine.engine import Engine, ModelStatus
 from engine.errors import InvalidInput, StoreError
-from mcp_server.results import IndexEntry, ModelEntry, ModelsInfo, StatusResult
+from mcp_server.results import (
+    DocumentEntry,
+    EmbedResult,
+    IndexEntry,
+    IndexResult,
+    ModelEntry,
+    ModelsInfo,
+    Passage,
+    SearchResult,
+    SkippedFile,
+    StatusResult,
+)
 from mcp_server.settings import Settings
+
+_DECIMALS = 6
+"""Of a vector's floats: within 5e-7 of the vector, at half the characters of all digits."""
+
+
+def search(engine: Engine, query: str, top_k: int, characters: int, total: int) -> SearchResult:
+    """The passages nearest to a question.
+
+    Args:
+        engine: Whose embedder and index are used.
+        query: The question.
+        top_k: Passages at most.
+        characters: Of one passage at most.
+        total: Of all passages together at most.
+    """
+    hits = engine.search(query, top_k)
+    embedder = engine.embedder.get()
+    each = min(characters, total // max(1, len(hits)))
+    return SearchResult(
+        passages=[_passage(hit, each) for hit in hits],
+        documents=engine.index_statistics().documents,
+        model=embedder.spec.model_id,
+        provider=embedder.provider,
+    )
+
+
+def _passage(hit: Hit, characters: int) -> Passage:
+    text, cut = snippet(hit.chunk.text, characters)
+    return Passage(
+        document_id=hit.document.document_id,
+        path=hit.document.path,
+        line_start=hit.chunk.line_start,
+        line_end=hit.chunk.line_end,
+        heading=hit.chunk.heading,
+        score=round(hit.score, 2),
+        text=text,
+        cut=cut,
+    )
+
+
+def snippet(text: str, characters: int) -> tuple[str, bool]:
+    """The beginning of a text, cut at a word where it is too long, and whether it was cut."""
+    text = text.strip()
+    if len(text) <= characters:
+        return text, False
+    cut = text[:characters]
+    space = max(cut.rfind(" "), cut.rfind("\n"))
+    return (cut[:space] if space > characters // 2 else cut).rstrip(), True
+
+
+def embeddings(found: Embeddings, encoding: Literal["float", "base64"]) -> EmbedResult:
+    """Vectors as numbers or as little-endian float32 in base64."""
+    return EmbedResult(
+        embeddings=[base64.b64encode(row.astype("<f4").tobytes()).decode() for row in found.vectors]
+        if encoding == "base64"
+        else [[round(float(x), _DECIMALS) for x in row] for row in found.vectors],
+        dimensions=found.vectors.shape[1],
+        prompt_tokens=found.prompt_tokens,
+        truncated=list(found.truncated),
+        model=found.model_id,
+        provider=found.provider,
+    )
+
+
+def index(engine: Engine, report: IndexReport, *, complete: bool, shown: int) -> IndexResult:
+    """What a run of indexing did, with the first `shown` of the skipped files."""
+    return IndexResult(
+        complete=complete,
+        indexed=report.indexed,
+        unchanged=report.unchanged,
+        removed=report.removed,
+        skipped=len(report.skipped),
+        skipped_files=[
+            SkippedFile(path=file.path, reason=file.reason) for file in report.skipped[:shown]
+        ],
+        guessed_encodings=list(report.guessed_encodings[:shown]),
+        documents=engine.index_statistics().documents,
+    )
+
+
+def document(found: Document) -> DocumentEntry:
+    """One line of a list of documents."""
+    return DocumentEntry(
+        document_id=found.document_id,
+        path=found.path,
+        title=found.title,
+        lines=found.line_count,
+        chunks=found.chunk_count,
+    )
 
 
 def models_info(engine: Engine) -> ModelsInfo:
     """Models, providers and versions; never waits for a model to load."""
     return ModelsInfo(
-        models=[
-            ModelEntry(
-                task=place.task,
-                state=place.state,
-                model=place.model_id,
-                why=place.why,
-                provider=place.provider,
-                dimensions=place.dimensions,
-                max_tokens=place.max_tokens,
-                license=place.license,
-                source=place.source,
-                warm=place.state == "ready",
-            )
-            for place in engine.models()
-        ],
+        models=[_model(place) for place in engine.models()],
         execution_providers=list(engine.available_providers),
         onnxruntime=engine.runtime_version,
         version=engine.version,
+    )
+
+
+def _model(place: ModelStatus) -> ModelEntry:
+    return ModelEntry(
+        task=place.task,
+        state=place.state,
+        model=place.model_id,
+        why=place.why,
+        provider=place.provider,
+        dimensions=place.dimensions,
+        max_tokens=place.max_tokens,
+        license=place.license,
+        source=place.source,
     )
 
 
@@ -47,15 +154,7 @@ def _index_entry(engine: Engine) -> IndexEntry:
     try:
         statistics = engine.index_statistics()
     except StoreError as error:
-        return IndexEntry(
-            documents=0,
-            chunks=0,
-            size_bytes=0,
-            model="",
-            dimensions=0,
-            vector_search="",
-            problem=str(error),
-        )
+        return IndexEntry(problem=str(error))
     return IndexEntry(
         documents=statistics.documents,
         chunks=statistics.chunks,
@@ -68,34 +167,40 @@ def _index_entry(engine: Engine) -> IndexEntry:
 
 
 def read_lines(
-    engine: Engine, document_id: str, line_start: int, line_end: int, characters: int
+    engine: Engine, document_id: str, lines: tuple[int, int], skipped: int, characters: int
 ) -> tuple[str, str]:
     """Lines of a document that fit into a result, and how to read on where they were cut.
+
+    Args:
+        engine: Whose index is read.
+        document_id: Which document.
+        lines: The first and the last line, from 1; 0 as the last reads to the end.
+        skipped: Characters of the first line to leave out.
+        characters: How many fit.
 
     Raises:
         DocumentNotFound: No document has that id; near ids are named.
         InvalidInput: The lines do not exist.
     """
-    document, lines = engine.read_document(document_id)
-    last = line_end or max(len(lines), 1)
-    if line_start > max(len(lines), 1) or last < line_start:
+    found, all_lines = engine.read_document(document_id)
+    first, last = lines[0], lines[1] or max(len(all_lines), 1)
+    if first > max(len(all_lines), 1) or last < first:
         raise InvalidInput(
-            f"Lines {line_start}-{last} do not exist in {document.path}: it has lines "
-            f"1-{len(lines)}."
+            f"Lines {first}-{last} do not exist in {found.path}: it has lines 1-{len(all_lines)}."
         )
-    wanted = lines[line_start - 1 : last]
-    taken, length = 0, 0
-    while taken < len(wanted) and length + len(wanted[taken]) <= characters:
-        length += len(wanted[taken])
-        taken += 1
-    if taken == len(wanted):
-        return "".join(wanted), ""
-    if taken == 0:
-        return wanted[0][:characters], (
-            f"[line {line_start} has {len(wanted[0]):,} characters and was cut; "
-            f"continue with line_start={line_start + 1}]"
-        )
-    reached = line_start + taken - 1
-    return "".join(wanted[:taken]), (
-        f"[lines {line_start}-{reached} of {len(lines)}; continue with line_start={reached + 1}]"
-    )
+    wanted = all_lines[first - 1 : last]
+    if wanted:
+        wanted[0] = wanted[0][skipped:]
+    text = "".join(wanted)
+    if len(text) <= characters:
+        return text, ""
+    ends = list(itertools.accumulate(map(len, wanted)))
+    whole = sum(end <= characters for end in ends)
+    if whole == 0:
+        return text[:characters], _continued(first, skipped + characters, len(all_lines))
+    return text[: ends[whole - 1]], _continued(first + whole, 0, len(all_lines))
+
+
+def _continued(line: int, skipped: int, lines: int) -> str:
+    start = f" character_start={skipped}" if skipped else ""
+    return f"[cut here; of {lines} lines, continue with line_start={line}{start}]"

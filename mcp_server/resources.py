@@ -10,9 +10,6 @@ from engine.errors import EngineError, NotFound
 from mcp_server import concurrency, reports
 from mcp_server.lifespan import Gateway
 
-_CHARACTERS = 1_000_000
-"""Of a document read as a resource; hosts page it themselves."""
-
 
 def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
     """Registers the resources."""
@@ -36,8 +33,8 @@ def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
     @server.resource("index://status", title="Index", mime_type="application/json")
     async def index_status() -> str:  # pyright: ignore[reportUnusedFunction]
         """How much is indexed, by which model, and which folders may be indexed."""
-        result = await concurrency.run(
-            gateway.index_queue, lambda: reports.status(gateway.engine, gateway.settings)
+        result = await gateway.index_queue.run(
+            lambda: reports.status(gateway.engine, gateway.settings)
         )
         return json.dumps(result.model_dump(include={"index", "roots", "read_only"}), indent=1)
 
@@ -45,12 +42,11 @@ def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
     async def document(document_id: str) -> str:  # pyright: ignore[reportUnusedFunction]
         """The text of an indexed document, as it was when it was indexed."""
         try:
-            text, more = await concurrency.run(
-                gateway.index_queue,
-                lambda: reports.read_lines(gateway.engine, document_id, 1, 0, _CHARACTERS),
+            _, lines = await gateway.index_queue.run(
+                lambda: gateway.engine.read_document(document_id)
             )
         except NotFound as error:
             raise ResourceNotFoundError(str(error)) from error
         except EngineError as error:
             raise ResourceError(str(error)) from error
-        return "\n".join(filter(None, [text, more]))
+        return "".join(lines)

@@ -62,6 +62,7 @@ class IndexResult(BaseModel):
     removed: int
     skipped: int
     skipped_files: list[SkippedFile] = Field(description="The first of the skipped files.")
+    guessed_encodings: list[str] = Field(description="Files that are no Unicode, the first.")
     documents: int = Field(description="Documents in the index now.")
 
 
@@ -95,19 +96,18 @@ class ModelEntry(BaseModel):
     max_tokens: int
     license: str
     source: str
-    warm: bool = Field(description="In memory, ready for the next call.")
 
 
 class IndexEntry(BaseModel):
     """The state of the index."""
 
-    documents: int
-    chunks: int
-    size_bytes: int
-    model: str = Field(description="Whose vectors it holds; empty while it is empty.")
-    dimensions: int
-    vector_search: str
-    problem: str = Field(description="Why it cannot be used, or empty.")
+    documents: int = 0
+    chunks: int = 0
+    size_bytes: int = 0
+    model: str = Field(default="", description="Whose vectors it holds; empty while it is empty.")
+    dimensions: int = 0
+    vector_search: str = ""
+    problem: str = Field(default="", description="Why it cannot be used, or empty.")
 
 
 class ModelsInfo(BaseModel):

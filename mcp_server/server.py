@@ -2,17 +2,16 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import MCPServer
 
 from engine.engine import Engine
-from mcp_server import lifespan, prompts, resources
+from mcp_server import prompts, resources
 from mcp_server.lifespan import Gateway
 from mcp_server.settings import Settings
 from mcp_server.tools import documents, embed, generate, search, status
-from mcp_server.tools.failures import GatewayTool
+from mcp_server.tools.making import GatewayTool
 
 INSTRUCTIONS = (
     "Private tools that run on this machine; nothing leaves it. semantic_search finds passages by "
@@ -33,8 +32,8 @@ def build(engine: Engine, settings: Settings) -> MCPServer[Gateway]:
 
     @asynccontextmanager
     async def live(_: MCPServer[Gateway]) -> AsyncGenerator[Gateway]:
-        async with lifespan.running(gateway) as shared:
-            yield shared
+        async with gateway.running():
+            yield gateway
 
     hint = CacheHint(ttl_ms=_LIST_TTL_MS, scope="public")
     server: MCPServer[Gateway] = MCPServer(
@@ -44,7 +43,6 @@ def build(engine: Engine, settings: Settings) -> MCPServer[Gateway]:
         instructions=INSTRUCTIONS,
         version=engine.version,
         tools=list(offered_tools(gateway)),
-        log_level=_sdk_log_level(settings.log_level),
         lifespan=live,
         cache_hints={"tools/list": hint, "server/discover": hint},
     )
@@ -61,7 +59,3 @@ def offered_tools(gateway: Gateway) -> list[GatewayTool]:
         tools += documents.writing_tools(gateway)
     tools += [*embed.tools(gateway), *generate.tools(gateway), *status.tools(gateway)]
     return [tool for tool in tools if not settings.tools or tool.name in settings.tools]
-
-
-def _sdk_log_level(level: str) -> Any:
-    return level.upper()

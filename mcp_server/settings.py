@@ -57,6 +57,8 @@ def _option(
 
 
 def _folder(value: str) -> Path:
+    if not value.isprintable():
+        raise ValueError("takes a path of printable characters")
     return Path(value).expanduser().absolute()
 
 
@@ -181,10 +183,10 @@ class Settings:
 
     def arguments(self, command: str) -> list[str]:
         """The flags that give a child process these settings; defaults are left out."""
-        words: list[str] = []
+        defaults, words = Settings(), list[str]()
         for item in fields(self):
             option, value = _option_of(item), getattr(self, item.name)
-            if value in (None, "", (), False) or not _takes(option, command):
+            if value == getattr(defaults, item.name) or not _takes(option, command):
                 continue
             values = [""] if value is True else list(value) if option.many else [value]
             words += [part for one in values for part in (_flag(item.name), str(one)) if part]
@@ -223,15 +225,17 @@ def add_flags(parser: argparse.ArgumentParser, command: str) -> None:
             group.add_argument(_flag(item.name), metavar=option.metavar, help=text)
 
 
-def read(arguments: argparse.Namespace, environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings of a command line and an environment (default: the process's own).
+def read(
+    arguments: argparse.Namespace, command: str, environment: Mapping[str, str] | None = None
+) -> Settings:
+    """A command's settings from its line and an environment (default: the process's own).
 
     Raises:
         BadSetting: A value cannot be what the setting takes.
     """
     env = os.environ if environment is None else environment  # noqa: TID251 - the one reader.
     values: dict[str, Any] = {}
-    for item in fields(Settings):
+    for item in (item for item in fields(Settings) if _takes(_option_of(item), command)):
         given = getattr(arguments, item.name, None)
         name = _flag(item.name)
         if given is None:

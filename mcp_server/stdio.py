@@ -1,9 +1,9 @@
 """Serves over stdin and stdout; keeps all else off them; ends when its host does.
 
 stdout belongs to JSON-RPC from the first line to the last: the SDK moves file descriptor 1 to
-stderr while it serves, and what is printed before goes to stderr too. The process ends at the end
-of stdin, at a signal, or when its parent is gone, whatever a worker thread is doing: a running
-native call cannot be interrupted, and the index survives any end.
+stderr while it serves, and nothing is printed before. The process ends at the end of stdin, at a
+signal, or when its parent is gone, whatever a worker thread is doing: a running native call cannot
+be interrupted, and the index survives any end.
 """
 
 import contextlib
@@ -15,16 +15,18 @@ from collections.abc import Callable
 from types import FrameType
 
 import anyio
-from anyio import create_task_group
+from anyio import create_task_group, sleep
 
 from engine.engine import Engine
-from mcp_server import lifespan, server
+from mcp_server import server
 from mcp_server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _CLOSING_SECONDS = 1.0
-"""How long the engine may take to close before the process ends anyway."""
+"""How long models and index together may take to close before the process ends anyway."""
+
+_PARENT_CHECK_SECONDS = 2
 
 
 def serve(engine: Engine, settings: Settings) -> None:
@@ -48,7 +50,10 @@ async def _serve(engine: Engine, settings: Settings) -> None:
 
 
 async def _end_with_parent(engine: Engine) -> None:
-    await lifespan.parent_gone()
+    """Ends the process when the one that started it has ended (POSIX)."""
+    parent = os.getppid()
+    while os.getppid() == parent:  # noqa: ASYNC110 - nothing tells a process of its parent's end.
+        await sleep(_PARENT_CHECK_SECONDS)
     logger.warning("The process that started this server is gone; ending.")
     _end(engine, 0)
 

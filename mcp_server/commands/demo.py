@@ -16,7 +16,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import numpy as np
@@ -40,7 +40,7 @@ QUESTIONS = (
 )
 """Each with the document that answers it; its keywords stand in others."""
 
-SENTENCES = ("The cat sleeps on the warm windowsill.", "A kitten naps where the sun comes in.")
+SENTENCES = ("The cat sleeps on the warm windowsill.", "A kitten naps where sunlight comes in.")
 
 _CALL_SECONDS = 240
 
@@ -81,25 +81,28 @@ def demo(_: argparse.Namespace, settings: Settings) -> int:
     with stage.step("Models"):
         _fetch_models(stage, settings)
     with tempfile.TemporaryDirectory(prefix="npu-gateway-demo-") as folder:
-        anyio.run(_drive, stage, _demo_settings(settings, Path(folder)))
+        try:
+            anyio.run(_drive, stage, _demo_settings(settings, Path(folder)))
+        except ExceptionGroup as group:
+            error = _first(group)
+            if not isinstance(error, EngineError | MCPError | OSError):
+                raise
+            raise DemoFailed(f"The demo ended early: {error}") from group
     console.print("\n[bold green]Done.[/] To give an agent host these tools, paste this into it:")
-    console.print_json(json.dumps(host_configuration()))
+    console.print_json(json.dumps(host_configuration(settings)))
     console.print(
         "--root names a folder the agent may index; add more, or leave it out.", style="dim"
     )
     return 0
 
 
-def host_configuration() -> dict[str, Any]:
-    """What most hosts take, with this installation's absolute command."""
+def host_configuration(settings: Settings) -> dict[str, Any]:
+    """What most hosts take: this installation's absolute command, the settings chosen here."""
     script = shutil.which("npu-gateway", path=sysconfig.get_path("scripts"))
     start = [script] if script else [sys.executable, "-m", "mcp_server"]
-    root = str(Path.home() / "Documents")
-    return {
-        "mcpServers": {
-            "npu-gateway": {"command": start[0], "args": [*start[1:], "serve", "--root", root]}
-        }
-    }
+    chosen = replace(settings, root=settings.root or (Path.home() / "Documents",))
+    arguments = [*start[1:], "serve", *chosen.arguments("serve")]
+    return {"mcpServers": {"npu-gateway": {"command": start[0], "args": arguments}}}
 
 
 def _fetch_models(stage: Stage, settings: Settings) -> None:
@@ -135,20 +138,21 @@ async def _drive(stage: Stage, settings: Settings) -> None:
         command=sys.executable, args=["-m", "mcp_server", "serve", *settings.arguments("serve")]
     )
     start = time.perf_counter()
-    failures: list[EngineError | MCPError] = []
     async with Client(parameters, read_timeout_seconds=_CALL_SECONDS) as client:
-        try:
-            await _show(stage, client, start)
-        except (EngineError, MCPError) as error:
-            failures.append(error)
-    for failure in failures:
-        raise DemoFailed(str(failure)) from failure
+        await _show(stage, client, start)
+
+
+def _first(error: Exception) -> Exception:
+    """The error that a group of a client's tasks was ended by."""
+    while isinstance(error, ExceptionGroup):
+        error = cast("ExceptionGroup[Exception]", error).exceptions[0]
+    return error
 
 
 async def _show(stage: Stage, client: Client, start: float) -> None:
     with stage.step("A server, started as an agent host starts it"):
         tools = (await client.list_tools()).tools
-        stage.say(f"answered after {time.perf_counter() - start:.2f} s, models still loading")
+        stage.say(f"answered {time.perf_counter() - start:.2f} s after its start")
         stage.say("tools: " + ", ".join(tool.name for tool in tools))
     with stage.step("index_documents: a small folder of notes and code"):
         report = await _call(client, "index_documents", {"path": str(DOCUMENTS)})

@@ -100,7 +100,9 @@ def _runtime(opened: Engine) -> Iterator[Finding]:
 
 
 def _folder(data_dir: Path) -> Finding:
-    existing = next(folder for folder in (data_dir, *data_dir.parents) if folder.exists())
+    existing = next((folder for folder in (data_dir, *data_dir.parents) if folder.exists()), None)
+    if existing is None:
+        return Finding("data folder", "problem", f"{data_dir} cannot exist", "choose --data-dir")
     free = shutil.disk_usage(existing).free
     fact = f"{data_dir}, {size(free)} free"
     if not os.access(existing, os.W_OK):

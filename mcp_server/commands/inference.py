@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 from engine.decode.decoder import Piece
 from engine.decode.sampling import SamplingParams
-from engine.embed.embedder import Embeddings
 from engine.text.chat import Message
+from mcp_server import reports
 from mcp_server.commands.opening import engine, notes, print_json, results
 from mcp_server.rendering import count
 from mcp_server.settings import Settings
@@ -19,31 +19,20 @@ def embed(arguments: argparse.Namespace, settings: Settings) -> int:
     """Prints a unit vector a text: its beginning for people, all of it as JSON."""
     texts = sys.stdin.read().splitlines() if arguments.text == ["-"] else arguments.text
     with engine(settings) as opened:
-        embeddings = opened.embedder.get().embed(texts, arguments.kind)
+        found = opened.embedder.get().embed(texts, arguments.kind)
+    result = reports.embeddings(found, "float")
     if arguments.json:
-        print_json(_embeddings(embeddings))
+        print_json(result.model_dump())
         return 0
-    for text, vector in zip(texts, embeddings.vectors, strict=True):
+    for text, vector in zip(texts, found.vectors, strict=True):
         start = ", ".join(f"{x:+.4f}" for x in vector[:_SHOWN_COMPONENTS])
         results().print(f"[{start}, ...] {text}", markup=False)
     notes().print(
-        f"{count(len(texts), 'vector')} of {embeddings.vectors.shape[1]} dimensions by "
-        f"{embeddings.model_id} on {embeddings.provider}, "
-        f"{count(embeddings.prompt_tokens, 'token')}",
+        f"{count(len(texts), 'vector')} of {result.dimensions} dimensions by {result.model} on "
+        f"{result.provider}, {count(result.prompt_tokens, 'token')}",
         markup=False,
     )
     return 0
-
-
-def _embeddings(embeddings: Embeddings) -> dict[str, object]:
-    return {
-        "embeddings": [[float(x) for x in vector] for vector in embeddings.vectors],
-        "dimensions": embeddings.vectors.shape[1],
-        "prompt_tokens": embeddings.prompt_tokens,
-        "truncated": list(embeddings.truncated),
-        "model": embeddings.model_id,
-        "provider": embeddings.provider,
-    }
 
 
 def generate(arguments: argparse.Namespace, settings: Settings) -> int:

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.progress import (
@@ -91,27 +92,74 @@ def _label(step: FetchProgress) -> str:
 
 def models(arguments: argparse.Namespace, settings: Settings) -> int:
     """Lists known and installed models, and which one each tool would use and why."""
-    found = {model.model_id: model for model in installed.list_installed(settings.models_folder)}
+    entries = _entries(settings)
     uses: dict[Task, tuple[str, str]] = {
         "embed": _use("embed", settings, settings.embedder),
         "generate": _use("generate", settings, settings.decoder),
     }
     if arguments.json:
-        print_json(_listing(found, uses))
+        named = {
+            task: {"tools": TOOLS_OF[task], "model": model_id, "why": why}
+            for task, (model_id, why) in uses.items()
+        }
+        print_json({"models": [asdict(entry) for entry in entries], "uses": named})
         return 0
-    table = Table("model", "task", "installed", "licence", "source", "what it is")
-    for known in catalog.MODELS:
-        here = found.pop(known.model_id, None)
-        state = f"no ({size(known.download_bytes)} to fetch)"
-        if here is not None:
-            state = here.broken or size(here.size_bytes)
-        table.add_row(
-            known.model_id, known.task, state, known.license, str(known.sources[0]), known.title
-        )
+    table = Table("model", "for", "size", "installed", "licence", "source", box=None)
+    table.columns[0].no_wrap = True
+    for entry in entries:
+        here = entry.problem or ("yes" if entry.installed else "no")
+        row = (entry.task, size(entry.size_bytes), here, entry.license, entry.source)
+        table.add_row(entry.model, *row)
     results().print(table)
     for task, (model_id, why) in uses.items():
         results().print(f"{TOOLS_OF[task]}: {model_id or 'no model'} ({why})", markup=False)
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A model that is known, or installed, or both."""
+
+    model: str
+    task: str
+    license: str
+    source: str
+    """Where it came from; where it would come from first if it is not installed."""
+    installed: bool
+    size_bytes: int
+    """On disk; to fetch if it is not installed."""
+    problem: str
+
+
+def _entries(settings: Settings) -> list[Entry]:
+    found = {model.model_id: model for model in installed.list_installed(settings.models_folder)}
+    entries = [_entry(known, found.pop(known.model_id, None)) for known in catalog.MODELS]
+    return entries + [_own(model) for model in found.values()]
+
+
+def _entry(known: catalog.KnownModel, here: installed.InstalledModel | None) -> Entry:
+    return Entry(
+        model=known.model_id,
+        task=known.task,
+        license=known.license,
+        source=here.spec.source if here and here.spec else str(known.sources[0]),
+        installed=here is not None and not here.broken,
+        size_bytes=here.size_bytes if here else known.download_bytes,
+        problem=here.broken if here else "",
+    )
+
+
+def _own(model: installed.InstalledModel) -> Entry:
+    spec = model.spec
+    return Entry(
+        model=model.model_id,
+        task=spec.task if spec else "",
+        license=spec.license if spec else "unknown",
+        source=spec.source if spec else "unknown",
+        installed=not model.broken,
+        size_bytes=model.size_bytes,
+        problem=model.broken,
+    )
 
 
 def _use(task: Task, settings: Settings, wanted: str) -> tuple[str, str]:
@@ -120,31 +168,6 @@ def _use(task: Task, settings: Settings, wanted: str) -> tuple[str, str]:
     except EngineError as error:
         return "", str(error)
     return choice.spec.model_id, choice.reason
-
-
-def _listing(
-    found: dict[str, installed.InstalledModel], uses: dict[Task, tuple[str, str]]
-) -> dict[str, object]:
-    return {
-        "models": [_entry(known, found.get(known.model_id)) for known in catalog.MODELS],
-        "uses": {
-            task: {"tools": TOOLS_OF[task], "model": model_id, "why": why}
-            for task, (model_id, why) in uses.items()
-        },
-    }
-
-
-def _entry(known: catalog.KnownModel, here: installed.InstalledModel | None) -> dict[str, object]:
-    return {
-        "model": known.model_id,
-        "task": known.task,
-        "license": known.license,
-        "sources": [str(source) for source in known.sources],
-        "download_bytes": known.download_bytes,
-        "installed": here is not None and not here.broken,
-        "size_bytes": here.size_bytes if here else 0,
-        "problem": here.broken if here else "",
-    }
 
 
 def remove(arguments: argparse.Namespace, settings: Settings) -> int:

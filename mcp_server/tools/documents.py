@@ -8,24 +8,22 @@ from typing import Annotated, Any
 from anyio import current_time
 from mcp.server.mcpserver.context import Context
 from mcp_types import CallToolResult, TextContent
-from pydantic import BaseModel
 
-from engine.corpus import Document
-from engine.documents.indexer import IndexProgress, IndexReport
+from engine.documents.finder import resolved
+from engine.documents.indexer import IndexProgress
 from engine.errors import InvalidInput
 from mcp_server import arguments as words
-from mcp_server import concurrency, rendering, reports
+from mcp_server import rendering, reports
 from mcp_server.lifespan import Gateway
 from mcp_server.results import (
     DocumentEntry,
     DocumentPage,
     IndexResult,
     RemoveResult,
-    SkippedFile,
 )
-from mcp_server.tools.failures import GatewayTool, tool
+from mcp_server.tools.making import GatewayTool, answer, tool
 
-_SHOWN_SKIPPED = 20
+_SHOWN_FILES = 20
 _PAGE_CHARACTERS = 30_000
 _DOCUMENT_CHARACTERS = 40_000
 
@@ -37,24 +35,25 @@ def reading_tools(gateway: Gateway) -> list[GatewayTool]:
         cursor: words.Cursor = "", limit: words.PageLimit = 50
     ) -> Annotated[CallToolResult, DocumentPage]:
         """Lists what is indexed: ids, paths, titles and sizes, a page at a time."""
-        page = await concurrency.run(gateway.index_queue, lambda: _page(gateway, cursor, limit))
-        return _result(rendering.documents(page), page)
+        page = await gateway.index_queue.run(lambda: _page(gateway, cursor, limit))
+        return answer(rendering.documents(page), page)
 
     async def get_document(
         document_id: words.DocumentId,
         line_start: words.LineStart = 1,
         line_end: words.LineEnd = 0,
+        character_start: words.CharacterStart = 0,
     ) -> CallToolResult:
         """Reads an indexed document, or the lines around a passage found by semantic_search.
         Returns only the text, as it was when it was indexed."""
-        text, more = await concurrency.run(
-            gateway.index_queue,
+        lines = (line_start, line_end)
+        text, more = await gateway.index_queue.run(
             lambda: reports.read_lines(
-                gateway.engine, document_id, line_start, line_end, _DOCUMENT_CHARACTERS
-            ),
+                gateway.engine, document_id, lines, character_start, _DOCUMENT_CHARACTERS
+            )
         )
-        contents = [TextContent(type="text", text=part) for part in (text, more) if part]
-        return CallToolResult(content=[*contents] or [TextContent(type="text", text="")])
+        parts = [text, more] if more else [text]
+        return CallToolResult(content=[TextContent(type="text", text=part) for part in parts])
 
     return [
         tool(get_document, title="Read a document", text_only=True),
@@ -70,26 +69,26 @@ def writing_tools(gateway: Gateway) -> list[GatewayTool]:
     ) -> Annotated[CallToolResult, IndexResult]:
         """Makes a folder of Markdown, text and source files searchable, or brings it up to date:
         only what changed is read. Allowed folders are shown by status."""
-        folder = allowed(Path(path), gateway.settings.root)
+        folder = allowed(path, gateway.settings.root)
         await gateway.loaded(gateway.engine.embedder, context)
-        report, complete = await _index(gateway, folder, context, max_seconds)
-        documents = await _document_count(gateway)
-        result = _index_result(report, complete, documents)
-        return _result(rendering.index(result), result)
+        async with gateway.index_runs:
+            last = await _index(gateway, folder, context, max_seconds)
+        result = await gateway.index_queue.run(
+            lambda: reports.index(
+                gateway.engine,
+                last.report,
+                complete=last.done >= last.total,
+                shown=_SHOWN_FILES,
+            )
+        )
+        return answer(rendering.index(result), result)
 
     async def remove_documents(
         document_ids: words.DocumentIds,
     ) -> Annotated[CallToolResult, RemoveResult]:
         """Removes documents from the index; the files themselves are left alone."""
-        removed = await concurrency.run(
-            gateway.index_queue, lambda: gateway.engine.remove_documents(document_ids)
-        )
-        result = RemoveResult(removed=removed, documents=await _document_count(gateway))
-        text = (
-            f"{rendering.count(removed, 'document')} removed, "
-            f"{rendering.count(result.documents, 'document')} left in the index."
-        )
-        return _result(text, result)
+        result = await gateway.index_queue.run(lambda: _remove(gateway, document_ids))
+        return answer(rendering.removed(result), result)
 
     return [
         tool(index_documents, title="Index a folder", writes=True),
@@ -97,11 +96,11 @@ def writing_tools(gateway: Gateway) -> list[GatewayTool]:
     ]
 
 
-def allowed(path: Path, roots: tuple[Path, ...]) -> Path:
+def allowed(path: str, roots: tuple[Path, ...]) -> Path:
     """The path with symbolic links resolved, if it lies under an allowed root.
 
     Raises:
-        InvalidInput: No root is allowed, or the path is relative, absent or outside all roots.
+        InvalidInput: No root is allowed, or the path is relative, malformed or outside all roots.
     """
     if not roots:
         raise InvalidInput(
@@ -109,50 +108,34 @@ def allowed(path: Path, roots: tuple[Path, ...]) -> Path:
             "(or NPU_GATEWAY_ROOT=DIR) to allow one and what is below it."
         )
     shown = ", ".join(map(str, roots))
-    if not path.is_absolute():
+    if not Path(path).is_absolute():
         raise InvalidInput(f"path must be absolute; allowed are {shown} and what is below.")
-    resolved = path.resolve()
-    if not any(resolved.is_relative_to(root.resolve()) for root in roots):
+    place = resolved(Path(path))
+    if not any(place.is_relative_to(resolved(root)) for root in roots):
         raise InvalidInput(f"{path} is outside the allowed folders: {shown}.")
-    return resolved
+    return place
 
 
 async def _index(
     gateway: Gateway, folder: Path, context: Context[Any, Any], max_seconds: int
-) -> tuple[IndexReport, bool]:
+) -> IndexProgress:
     deadline = current_time() + max_seconds
     last: IndexProgress | None = None
-    steps = gateway.engine.index(folder)
-    async with concurrency.closing(gateway.index_queue, steps) as progress:
-        async for last in progress:
-            if last.done:
-                await context.report_progress(last.done, last.total, last.path)
-            # Within a large file the work would be lost: only between files.
-            if current_time() > deadline and float(last.done).is_integer():
-                break
+    async with gateway.index_queue.steps(gateway.engine.index(folder)) as progress:
+        async for step in progress:
+            if step.done:
+                await context.report_progress(step.done, step.total, step.path)
+            # The first step only walks the folder: after it, one more is always taken.
+            if last is not None and current_time() > deadline:
+                return step
+            last = step
     assert last is not None
-    return last.report, last.done >= last.total
+    return last
 
 
-def _index_result(report: IndexReport, complete: bool, documents: int) -> IndexResult:
-    return IndexResult(
-        complete=complete,
-        indexed=report.indexed,
-        unchanged=report.unchanged,
-        removed=report.removed,
-        skipped=len(report.skipped),
-        skipped_files=[
-            SkippedFile(path=str(file.path), reason=file.reason)
-            for file in report.skipped[:_SHOWN_SKIPPED]
-        ],
-        documents=documents,
-    )
-
-
-async def _document_count(gateway: Gateway) -> int:
-    return await concurrency.run(
-        gateway.index_queue, lambda: gateway.engine.index_statistics().documents
-    )
+def _remove(gateway: Gateway, document_ids: list[str]) -> RemoveResult:
+    removed = gateway.engine.remove_documents(document_ids)
+    return RemoveResult(removed=removed, documents=gateway.engine.index_statistics().documents)
 
 
 def _page(gateway: Gateway, cursor: str, limit: int) -> DocumentPage:
@@ -164,22 +147,12 @@ def _page(gateway: Gateway, cursor: str, limit: int) -> DocumentPage:
         characters += len(document.path) + len(document.title)
         if shown and characters > _PAGE_CHARACTERS:
             break
-        shown.append(_entry(document))
+        shown.append(reports.document(document))
     more = len(found) > len(shown)
     return DocumentPage(
         documents=shown,
         total=gateway.engine.index_statistics().documents,
         next_cursor=_encoded(shown[-1].path) if more else "",
-    )
-
-
-def _entry(document: Document) -> DocumentEntry:
-    return DocumentEntry(
-        document_id=document.document_id,
-        path=document.path,
-        title=document.title,
-        lines=document.line_count,
-        chunks=document.chunk_count,
     )
 
 
@@ -199,9 +172,3 @@ def _decoded(cursor: str) -> str:
             "cursor is not one that list_documents gave; leave it out to start at the first page."
         )
     return path
-
-
-def _result(text: str, result: BaseModel) -> CallToolResult:
-    return CallToolResult(
-        content=[TextContent(type="text", text=text)], structured_content=result.model_dump()
-    )

@@ -11,7 +11,7 @@ from engine.text.chat import Message
 from mcp_server import arguments as words
 from mcp_server import concurrency
 from mcp_server.lifespan import Gateway
-from mcp_server.tools.failures import GatewayTool, tool
+from mcp_server.tools.making import GatewayTool, tool
 
 
 def tools(gateway: Gateway) -> list[GatewayTool]:
@@ -56,10 +56,7 @@ async def _answer(
     last: Piece | None = None
     tokens = 0
     steps = decoder.generate(messages, params)
-    async with (
-        gateway.answer_queue,
-        concurrency.closing(gateway.decode_queue, steps) as pieces,
-    ):
+    async with gateway.answers, concurrency.Queue().steps(steps) as pieces:
         async for piece in pieces:
             texts.append(piece.text)
             last = piece

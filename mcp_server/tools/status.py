@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from mcp_types import CallToolResult, TextContent
+from mcp_types import CallToolResult
 
-from mcp_server import concurrency, rendering, reports
+from mcp_server import rendering, reports
 from mcp_server.lifespan import Gateway
 from mcp_server.results import StatusResult
-from mcp_server.tools.failures import GatewayTool, tool
+from mcp_server.tools.making import GatewayTool, answer, tool
 
 
 def tools(gateway: Gateway) -> list[GatewayTool]:
@@ -16,12 +16,9 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
     async def status() -> Annotated[CallToolResult, StatusResult]:
         """Tells which models answer, whether they are loaded, what is indexed, which folders may
         be indexed, and what to do about each problem."""
-        result = await concurrency.run(
-            gateway.index_queue, lambda: reports.status(gateway.engine, gateway.settings)
+        result = await gateway.index_queue.run(
+            lambda: reports.status(gateway.engine, gateway.settings)
         )
-        return CallToolResult(
-            content=[TextContent(type="text", text=rendering.status(result))],
-            structured_content=result.model_dump(),
-        )
+        return answer(rendering.status(result), result)
 
     return [tool(status, title="Status")]

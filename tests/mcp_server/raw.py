@@ -12,11 +12,22 @@ from typing import Any
 
 TIMEOUT = 30
 
+_META_OF_ERA: dict[str, dict[str, Any]] = {
+    "legacy": {},
+    "auto": {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    },
+}
+"""What every request carries: nothing after a handshake, everything where there is none."""
+
 
 class RawServer:
     """Lines in, lines out; every line from stdout is kept as it came."""
 
-    def __init__(self, command: list[str], env: dict[str, str]) -> None:
+    def __init__(self, command: list[str], env: dict[str, str], era: str) -> None:
+        self.meta = _META_OF_ERA[era]
+        self.era = era
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -58,7 +69,10 @@ class RawServer:
         self.process.stdin.flush()
 
     def send(self, method: str, params: dict[str, Any] | None = None, **fields: Any) -> None:
-        message = {"jsonrpc": "2.0", "method": method, "params": params or {}, **fields}
+        params = dict(params or {})
+        if self.meta and "id" in fields:
+            params["_meta"] = self.meta | params.get("_meta", {})
+        message = {"jsonrpc": "2.0", "method": method, "params": params, **fields}
         self.send_line(json.dumps(message))
 
     def answer(self, request_id: int) -> dict[str, Any]:
@@ -74,6 +88,12 @@ class RawServer:
     def ask(self, request_id: int, method: str, params: dict[str, Any] | None = None) -> Any:
         self.send(method, params, id=request_id)
         return self.answer(request_id)
+
+    def hello(self) -> dict[str, Any]:
+        """Opens the connection as the era does; the result that tells who answers."""
+        if self.era == "legacy":
+            return self.initialize()["result"]
+        return self.ask(0, "server/discover")["result"]
 
     def initialize(self, version: str = "2025-11-25") -> Any:
         answer = self.ask(
@@ -97,16 +117,20 @@ class RawServer:
 
 
 @contextmanager
-def raw_server(*flags: str, env: dict[str, str] | None = None) -> Iterator[RawServer]:
+def raw_server(
+    *flags: str, env: dict[str, str] | None = None, era: str = "legacy"
+) -> Iterator[RawServer]:
     """The product's own server, started as a host starts it."""
-    with started([sys.executable, "-m", "mcp_server", "serve", *flags], env) as server:
+    with started([sys.executable, "-m", "mcp_server", "serve", *flags], env, era) as server:
         yield server
 
 
 @contextmanager
-def started(command: list[str], env: dict[str, str] | None = None) -> Iterator[RawServer]:
+def started(
+    command: list[str], env: dict[str, str] | None = None, era: str = "legacy"
+) -> Iterator[RawServer]:
     """Any server process; it is ended at the end of the block."""
-    server = RawServer(command, env or {})
+    server = RawServer(command, env or {}, era)
     try:
         yield server
     finally:

@@ -21,7 +21,7 @@ async def test_models_info_equals_the_models_of_status(connect):
     assert embedder["dimensions"] == 384
     assert embedder["max_tokens"] == 256
     assert embedder["provider"] == decoder["provider"] == "cpu"
-    assert embedder["warm"] is True
+    assert embedder["state"] == "ready"
     assert embedder["why"].startswith("the best installed embedder")
     assert decoder["model"] == "smollm2-135m-instruct"
     assert info["onnxruntime"]

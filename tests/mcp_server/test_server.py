@@ -99,6 +99,28 @@ async def test_a_bad_argument_is_one_sentence_and_never_reaches_a_model(
     assert "pydantic" not in result.content[0].text
 
 
+async def test_structured_results_are_what_their_schemas_say(connect, home):
+    calls = {
+        "index_documents": {"path": str(home.documents)},
+        "semantic_search": {"query": "bread"},
+        "list_documents": {},
+        "embed": {"texts": ["x"]},
+        "status": {},
+        "remove_documents": {"document_ids": []},
+    }
+    async with connect() as client:
+        schemas = {tool.name: tool.output_schema for tool in (await client.list_tools()).tools}
+        for name, arguments in calls.items():
+            if name == "remove_documents":
+                listed = await client.call_tool("list_documents", {})
+                first = listed.structured_content["documents"][0]
+                arguments = {"document_ids": [first["document_id"]]}
+            result = await client.call_tool(name, arguments)
+            assert not result.is_error, name
+            jsonschema.validate(result.structured_content, schemas[name])
+    assert {name for name, schema in schemas.items() if schema} == set(calls)
+
+
 async def test_read_only_hides_and_refuses_writers(connect):
     async with connect(read_only=True) as client:
         names = {tool.name for tool in (await client.list_tools()).tools}

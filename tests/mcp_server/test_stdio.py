@@ -4,9 +4,11 @@ import contextlib
 import json
 import os
 import signal
+import socketserver
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -71,12 +73,12 @@ async def test_discovery_answers_over_stdio(flags, era):
             assert len((await client.list_tools()).tools) == 8
 
 
-def test_a_slow_load_delays_no_handshake_is_told_and_happens_once(tmp_path, models_dir):
+def test_a_slow_load_delays_no_handshake_is_told_and_happens_once(tmp_path, models_dir, era):
     gate = tmp_path / "gate"
     command = [sys.executable, str(SLOW_SERVER), str(tmp_path), str(models_dir), str(gate)]
-    with started(command) as server:
+    with started(command, era=era) as server:
         begin = time.monotonic()
-        server.initialize()
+        server.hello()
         assert len(server.ask(1, "tools/list")["result"]["tools"]) == 8
         assert time.monotonic() - begin < 10, "the load was waited for"
         assert (
@@ -86,13 +88,15 @@ def test_a_slow_load_delays_no_handshake_is_told_and_happens_once(tmp_path, mode
         call(server, 3, "semantic_search", {"query": "x"}, progressToken="three")
         call(server, 4, "embed", {"texts": ["x"]})
         while not any(b"notifications/progress" in line for line in server.lines):
-            assert server.ask(5, "ping")["result"] == {}
+            assert server.ask(5, "tools/list")["result"]
         gate.touch()
         assert not server.answer(3)["result"].get("isError")
         assert not server.ask(6, "tools/call", {"name": "status"})["result"].get("isError")
         server.close_stdin()
         assert server.ended() == 0
         assert server.errors.count("load number") == 1
+        for noise in ("from a library", "on file descriptor 1", "from a child", "onnxruntime"):
+            assert noise in server.errors
         progress = [json.loads(line) for line in server.lines if b"progress" in line]
         assert progress[0]["params"]["progressToken"] == "three"
         assert "embedding model" in progress[0]["params"]["message"]
@@ -100,31 +104,60 @@ def test_a_slow_load_delays_no_handshake_is_told_and_happens_once(tmp_path, mode
             assert json.loads(line)["jsonrpc"] == "2.0"
 
 
-def test_without_models_and_network_it_starts_and_says_what_to_run(tmp_path):
-    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "HTTPS_PROXY": "http://127.0.0.1:9"}
-    with raw_server("--data-dir", str(tmp_path), env=nowhere) as server:
-        server.initialize()
-        status = server.ask(1, "tools/call", {"name": "status"})["result"]
-        embed = server.ask(2, "tools/call", {"name": "embed", "arguments": {"texts": ["x"]}})[
-            "result"
-        ]
-        generate = server.ask(3, "tools/call", {"name": "generate", "arguments": {"prompt": "x"}})[
-            "result"
-        ]
-    for text in (
-        status["content"][0]["text"],
-        embed["content"][0]["text"],
-        generate["content"][0]["text"],
-    ):
-        assert "npu-gateway pull" in text
-    assert embed["isError"]
-    assert generate["isError"]
-    assert "structuredContent" not in embed
+@contextlib.contextmanager
+def watched_address():
+    """An address on this machine, and the list of who connected to it."""
+    callers: list[object] = []
+
+    class Caller(socketserver.BaseRequestHandler):
+        def handle(self):
+            callers.append(self.client_address)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Caller) as watch:
+        thread = threading.Thread(target=watch.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{watch.server_address[1]}", callers
+        watch.shutdown()
+        thread.join()
 
 
-def test_a_model_installed_meanwhile_is_used_without_a_restart(tmp_path, models_dir):
-    with raw_server("--data-dir", str(tmp_path)) as server:
-        server.initialize()
+def test_without_models_it_starts_says_what_to_run_and_calls_nobody(tmp_path, era):
+    with watched_address() as (address, callers):
+        names = ("PIP_INDEX_URL", "UV_INDEX_URL", "HF_ENDPOINT", "HTTP_PROXY", "HTTPS_PROXY")
+        nowhere = dict.fromkeys([*names, *map(str.lower, names[3:]), "ALL_PROXY"], address)
+        with raw_server("--data-dir", str(tmp_path), env=nowhere, era=era) as server:
+            server.hello()
+            answers = [
+                server.ask(number, "tools/call", {"name": name, "arguments": arguments})["result"]
+                for number, (name, arguments) in enumerate(
+                    [("status", {}), ("embed", {"texts": ["x"]}), ("generate", {"prompt": "x"})], 1
+                )
+            ]
+        assert callers == []
+    assert all("npu-gateway pull" in answer["content"][0]["text"] for answer in answers)
+    assert [bool(answer.get("isError")) for answer in answers] == [False, True, True]
+    assert "structuredContent" not in answers[1]
+
+
+def test_with_pull_a_failed_fetch_is_told_by_status_and_by_the_tool(tmp_path, era):
+    with watched_address() as (address, callers):
+        nowhere = {"PIP_INDEX_URL": address, "PIP_RETRIES": "0", "PIP_TIMEOUT": "2"}
+        cut_off = {"PIP_NO_CACHE_DIR": "1", "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""}
+        flags = ["--pull", "--data-dir", str(tmp_path)]
+        with raw_server(*flags, env=nowhere | cut_off, era=era) as server:
+            server.hello()
+            embed = {"name": "embed", "arguments": {"texts": ["x"]}}
+            failed = server.ask(1, "tools/call", embed)["result"]
+            status = server.ask(2, "tools/call", {"name": "status", "arguments": {}})["result"]
+        assert callers
+    assert failed["isError"]
+    for answer in (failed, status):
+        assert "all-minilm-l6-v2 could not be fetched" in answer["content"][0]["text"]
+
+
+def test_a_model_installed_meanwhile_is_used_without_a_restart(tmp_path, models_dir, era):
+    with raw_server("--data-dir", str(tmp_path), era=era) as server:
+        server.hello()
         before = server.ask(1, "tools/call", {"name": "embed", "arguments": {"texts": ["x"]}})
         (tmp_path / "models").symlink_to(models_dir)
         after = server.ask(2, "tools/call", {"name": "embed", "arguments": {"texts": ["x"]}})
@@ -150,33 +183,33 @@ def test_numpy_and_the_runtime_are_imported_before_the_transport_opens(flags):
 @pytest.mark.parametrize(
     "line", ["{", "[]", "null", '{"jsonrpc":"2.0"}', "\x00\xff", '{"id":1,"method":7}', ""]
 )
-def test_a_bad_line_stops_nothing(flags, line):
-    with raw_server(*flags) as server:
-        server.initialize()
+def test_a_bad_line_stops_nothing(flags, line, era):
+    with raw_server(*flags, era=era) as server:
+        server.hello()
         server.send_line(line)
-        assert server.ask(7, "ping")["result"] == {}
+        assert server.ask(7, "tools/list")["result"]["tools"]
 
 
-def test_the_end_of_stdin_ends_an_idle_server(flags):
-    with raw_server(*flags) as server:
-        server.initialize()
+def test_the_end_of_stdin_ends_an_idle_server(flags, era):
+    with raw_server(*flags, era=era) as server:
+        server.hello()
         server.close_stdin()
-        assert server.ended(timeout=4) == 0
+        assert server.ended(timeout=2) == 0
 
 
-def test_the_end_of_stdin_ends_it_before_any_handshake(flags):
-    with raw_server(*flags) as server:
+def test_the_end_of_stdin_ends_it_before_any_handshake(flags, era):
+    with raw_server(*flags, era=era) as server:
         server.close_stdin()
         assert server.ended(timeout=6) == 0
 
 
-def test_the_end_of_stdin_ends_a_server_that_loads(tmp_path, models_dir):
+def test_the_end_of_stdin_ends_a_server_that_loads(tmp_path, models_dir, era):
     command = [sys.executable, str(SLOW_SERVER), str(tmp_path), str(models_dir), "/nowhere/gate"]
-    with started(command) as server:
-        server.initialize()
+    with started(command, era=era) as server:
+        server.hello()
         call(server, 1, "embed", {"texts": ["x"]})
         server.close_stdin()
-        assert server.ended(timeout=4) == 0
+        assert server.ended(timeout=3) == 0
 
 
 def begin_long_answer(server):
@@ -188,15 +221,15 @@ def begin_long_answer(server):
         progressToken="p",
     )
     while not any(b'"progress":1' in line for line in server.lines):
-        assert server.ask(9, "ping")["result"] == {}
+        assert server.ask(9, "tools/list")["result"]
 
 
-def test_the_end_of_stdin_ends_a_server_that_generates(flags):
-    with raw_server(*flags) as server:
-        server.initialize()
+def test_the_end_of_stdin_ends_a_server_that_generates(flags, era):
+    with raw_server(*flags, era=era) as server:
+        server.hello()
         begin_long_answer(server)
         server.close_stdin()
-        assert server.ended(timeout=4) == 0
+        assert server.ended(timeout=3) == 0
 
 
 def begin_long_indexing(server, flags):
@@ -205,7 +238,7 @@ def begin_long_indexing(server, flags):
         (documents / f"{number}.md").write_text(f"# Number {number}\n\n" + "Some words. " * 90)
     call(server, 8, "index_documents", {"path": str(documents)}, progressToken="p")
     while not any(b"notifications/progress" in line and b"total" in line for line in server.lines):
-        assert server.ask(9, "ping")["result"] == {}
+        assert server.ask(9, "tools/list")["result"]
 
 
 def assert_index_is_sound(flags):
@@ -214,26 +247,41 @@ def assert_index_is_sound(flags):
         assert 0 < database.execute("SELECT count(*) FROM documents").fetchone()[0] < 500
 
 
-def test_the_end_of_stdin_ends_a_server_that_indexes_and_the_index_is_sound(flags):
-    with raw_server(*flags) as server:
-        server.initialize()
+def test_the_end_of_stdin_ends_a_server_that_indexes_and_the_index_is_sound(flags, era):
+    with raw_server(*flags, era=era) as server:
+        server.hello()
         begin_long_indexing(server, flags)
         server.close_stdin()
-        assert server.ended(timeout=4) == 0
+        assert server.ended(timeout=3) == 0
     assert_index_is_sound(flags)
+
+
+def test_the_end_of_stdin_ends_a_server_that_waits_for_another_program(flags, era):
+    with raw_server(*flags, era=era) as server:
+        server.hello()
+        assert server.ask(1, "tools/call", {"name": "list_documents"})["result"]
+        with contextlib.closing(sqlite3.connect(Path(flags[1]) / "index.sqlite")) as other:
+            other.execute("BEGIN IMMEDIATE")
+            (Path(flags[-1]) / "note.md").write_text("A note.\n")
+            call(server, 2, "index_documents", {"path": flags[-1]}, progressToken="p")
+            while not any(b'"progressToken":"p"' in line for line in server.lines):
+                assert server.ask(3, "tools/list")["result"]
+            time.sleep(0.5)  # It waits for the lock now.
+            server.close_stdin()
+            assert server.ended(timeout=3) == 0
 
 
 @posix
 @pytest.mark.parametrize("begin", ["idle", "generate", "index"])
-def test_a_termination_signal_ends_it_at_once_and_the_index_is_sound(flags, begin):
-    with raw_server(*flags) as server:
-        server.initialize()
+def test_a_termination_signal_ends_it_at_once_and_the_index_is_sound(flags, begin, era):
+    with raw_server(*flags, era=era) as server:
+        server.hello()
         if begin == "generate":
             begin_long_answer(server)
         elif begin == "index":
             begin_long_indexing(server, flags)
         server.process.send_signal(signal.SIGTERM)
-        assert server.ended(timeout=4) == 0
+        assert server.ended(timeout=3) == 0
     if begin == "index":
         assert_index_is_sound(flags)
 
@@ -280,9 +328,9 @@ def _alive(pid):
     return True
 
 
-def test_a_cancelled_answer_ends_without_a_reply_and_the_next_call_works(flags):
-    with raw_server(*flags) as server:
-        server.initialize()
+def test_a_cancelled_answer_ends_without_a_reply_and_the_next_call_works(flags, era):
+    with raw_server(*flags, era=era) as server:
+        server.hello()
         begin_long_answer(server)
         server.send("notifications/cancelled", {"requestId": 8})
         begin = time.monotonic()
@@ -292,22 +340,43 @@ def test_a_cancelled_answer_ends_without_a_reply_and_the_next_call_works(flags):
         assert not any(json.loads(line).get("id") == 8 for line in server.lines)
 
 
-def test_the_rest_answers_while_an_answer_is_written(flags):
-    with raw_server(*flags) as server:
-        server.initialize()
+def test_the_rest_answers_while_an_answer_is_written(flags, era):
+    with raw_server(*flags, era=era) as server:
+        server.hello()
         begin_long_answer(server)
         waits = []
-        for request_id in range(20, 30):
-            begin = time.monotonic()
-            server.ask(request_id, "tools/call", {"name": "status"})
-            server.ask(request_id + 20, "tools/list")
-            server.ask(request_id + 40, "ping")
-            waits.append(time.monotonic() - begin)
-        assert sorted(waits)[5] < 1.5
+        for number in range(10):
+            for offset, (method, params) in enumerate(
+                [("tools/call", {"name": "status"}), ("tools/list", {})]
+            ):
+                begin = time.monotonic()
+                server.ask(20 + 2 * number + offset, method, params)
+                waits.append(time.monotonic() - begin)
+        assert sorted(waits)[len(waits) // 2] < 0.5
         assert not any(json.loads(line).get("id") == 8 for line in server.lines)
 
 
-def test_a_bug_is_hidden_from_the_model_and_logged_once(tmp_path, models_dir):
+def test_no_progress_is_sent_to_whoever_did_not_ask_for_it(flags, era):
+    (Path(flags[-1]) / "note.md").write_text("A note.\n")
+    with raw_server(*flags, era=era) as server:
+        server.hello()
+        call(server, 1, "index_documents", {"path": flags[-1]})
+        call(server, 2, "generate", {"prompt": "Say hello.", "max_tokens": 3})
+        assert not server.answer(1)["result"].get("isError")
+        assert not server.answer(2)["result"].get("isError")
+        assert not any(b"notifications/progress" in line for line in server.lines)
+
+
+def test_three_processes_list_the_same_tools_in_the_same_order(flags, era):
+    lists = []
+    for _ in range(3):
+        with raw_server(*flags, era=era) as server:
+            server.hello()
+            lists.append(json.dumps(server.ask(1, "tools/list")["result"]["tools"]))
+    assert lists[0] == lists[1] == lists[2]
+
+
+def test_a_bug_is_hidden_from_the_model_and_logged_once(tmp_path, models_dir, era):
     code = (
         "import sys\n"
         "from engine.engine import Engine\n"
@@ -317,8 +386,8 @@ def test_a_bug_is_hidden_from_the_model_and_logged_once(tmp_path, models_dir):
         "from mcp_server.__main__ import main\n"
         f"main(['serve', '--data-dir', {str(tmp_path)!r}, '--models-dir', {str(models_dir)!r}])\n"
     )
-    with started([sys.executable, "-c", code]) as server:
-        server.initialize()
+    with started([sys.executable, "-c", code], era=era) as server:
+        server.hello()
         call(server, 1, "semantic_search", {"query": "x"})
         result = server.answer(1)["result"]
         server.close_stdin()

@@ -22,7 +22,7 @@ def run(*words: str, env: dict[str, str] | None = None, **options) -> subprocess
         [sys.executable, "-m", "mcp_server", *words],
         capture_output=True,
         encoding="utf-8",
-        env=os.environ | {"PYTHONIOENCODING": "utf-8"} | (env or {}),
+        env=os.environ | {"PYTHONIOENCODING": "cp1252"} | (env or {}),
         **options,
     )
 
@@ -60,7 +60,6 @@ def test_misuse_is_two_and_says_what_there_is(words):
         (["--threads", "many"], {}, "--threads takes a whole number"),
         (["--log-level", "loud"], {}, "--log-level takes one of debug"),
         ([], {"NPU_GATEWAY_OFFLINE": "maybe"}, "NPU_GATEWAY_OFFLINE takes 1 or 0"),
-        ([], {"NPU_GATEWAY_TOOLS": "embed,fly"}, "NPU_GATEWAY_TOOLS takes names of tools"),
     ],
 )
 def test_a_bad_setting_stops_the_start_by_name(words, env, said):
@@ -85,6 +84,35 @@ def test_a_folder_is_indexed_and_searched_from_a_shell(flags, folder):
     assert f"{best['path']}:1-3" in shown.stdout
     assert "because the moon pulls" in shown.stdout
     assert "bread.md" not in shown.stdout
+
+
+def test_rebuilding_from_a_folder_that_is_not_there_empties_nothing(flags, folder):
+    run("index", str(folder), *flags)
+    failed = run("index", str(folder / "typo"), "--rebuild", *flags)
+    found = run("search", "tides", "--json", *flags)
+    assert failed.returncode == 1
+    assert json.loads(found.stdout)["documents"] == 2
+
+
+def test_what_is_no_ascii_goes_through_pipes_and_control_characters_stay_out(flags, folder):
+    (folder / "日本.md").write_text(
+        "# 潮汐\n\n月の引力で海面が上下します。\x1b]0;owned\x07\n", "utf-8"
+    )
+    run("index", str(folder), *flags)
+    shown = run("search", "月の引力", "--top-k", "1", *flags)
+    listed = run("search", "月の引力", "--top-k", "1", "--json", *flags)
+    assert "海面が上下します" in shown.stdout
+    assert "日本.md" in shown.stdout
+    assert "\x1b" not in shown.stdout
+    assert json.loads(listed.stdout)["passages"][0]["path"].endswith("日本.md")
+
+
+def test_settings_of_serve_in_the_environment_leave_other_commands_alone(tmp_path):
+    env = {"NPU_GATEWAY_PULL": "1", "NPU_GATEWAY_TOOLS": "nonsense"} | COLD
+    result = run("embed", "x", "--data-dir", str(tmp_path), env=env)
+    assert result.returncode == 1
+    assert "npu-gateway pull" in result.stderr
+    assert "could not be fetched" not in result.stderr
 
 
 def test_searching_an_empty_index_says_how_to_fill_it(flags):
@@ -248,8 +276,9 @@ def test_the_demo_passes_and_prints_a_configuration_that_starts(flags):
     configuration = json.loads(result.stdout[result.stdout.index("\n{") :].rsplit("}", 1)[0] + "}")
     launch = configuration["mcpServers"]["npu-gateway"]
     assert Path(launch["command"]).is_absolute()
+    assert flags == [word for word in launch["args"] if word in flags]
     started = subprocess.run(
-        [launch["command"], *launch["args"], *flags], stdin=subprocess.DEVNULL, timeout=60
+        [launch["command"], *launch["args"]], stdin=subprocess.DEVNULL, timeout=60
     )
     assert started.returncode == 0
 

@@ -1,11 +1,20 @@
 """The tools on documents and semantic_search through the official client, on a real index."""
 
+import json
 import os
+import re
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import pytest
+from mcp import Client
 
+from engine.engine import Engine
+from mcp_server.commands.opening import options
+from mcp_server.server import build
 from mcp_server.tools.documents import allowed
 
 pytestmark = pytest.mark.anyio
@@ -175,6 +184,32 @@ async def test_a_document_too_large_for_one_result_is_read_in_parts(connect, hom
     assert "".join(parts) == text
 
 
+async def test_a_line_too_long_for_one_result_is_read_in_parts(connect, home):
+    text = "".join(f"{number:06d} " for number in range(15_000))
+    (home.documents / "long.txt").write_text(text + "\nlast line\n")
+    parts: list[str] = []
+    async with connect() as client:
+        await index(client, home)
+        listed = await client.call_tool("list_documents", {})
+        document_id = next(
+            document["document_id"]
+            for document in listed.structured_content["documents"]
+            if document["path"].endswith("long.txt")
+        )
+        arguments = {"line_start": 1}
+        for _ in range(10):
+            result = await client.call_tool(
+                "get_document", {"document_id": document_id, **arguments}
+            )
+            parts.append(result.content[0].text)
+            if len(result.content) == 1:
+                break
+            advice = re.findall(r"(line_start|character_start)=(\d+)", result.content[1].text)
+            arguments = {name: int(value) for name, value in advice}
+    assert "".join(parts) == text + "\nlast line\n"
+    assert len(parts) == 3
+
+
 async def test_search_results_stay_within_a_result_and_name_what_continues(connect, home):
     for number in range(60):
         paragraphs = "\n\n".join(f"Paragraph {n} of tea {number}. " * 20 for n in range(3))
@@ -203,6 +238,7 @@ async def test_an_unknown_document_is_refused_with_near_ids(connect, home):
         left = await client.call_tool("list_documents", {})
     assert read.is_error
     assert real in read.content[0].text
+    assert len(re.findall(r"\b[0-9a-f]{16}\b", read.content[0].text.replace(near, ""))) <= 3
     assert removed.is_error
     assert left.structured_content["total"] == 3, "nothing is removed where one id is wrong"
 
@@ -271,9 +307,9 @@ def places(tmp_path):
     ],
 )
 def test_only_what_lies_under_a_root_is_allowed(places, path, is_allowed):
-    wanted = Path(f"{places}/{path}")
+    wanted = f"{places}/{path}"
     if is_allowed:
-        assert allowed(wanted, (places / "root",)) == wanted.resolve()
+        assert allowed(wanted, (places / "root",)) == Path(wanted).resolve()
     else:
         with pytest.raises(Exception, match="outside the allowed folders"):
             allowed(wanted, (places / "root",))
@@ -287,17 +323,17 @@ def test_a_path_that_is_not_absolute_here_is_refused(places, path, monkeypatch):
         pytest.skip("needs POSIX paths: a share is absolute elsewhere")
     monkeypatch.chdir(places)
     with pytest.raises(Exception, match="must be absolute"):
-        allowed(Path(path), (places / "root",))
+        allowed(path, (places / "root",))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX links")
 def test_a_link_that_leads_out_of_the_root_is_refused(places):
     os.symlink(places / "outside", places / "root" / "link")
     with pytest.raises(Exception, match="outside the allowed folders"):
-        allowed(places / "root" / "link", (places / "root",))
+        allowed(str(places / "root" / "link"), (places / "root",))
     os.symlink(places / "root", places / "way_in")
     assert (
-        allowed(places / "way_in" / "inside", (places / "root",))
+        allowed(str(places / "way_in" / "inside"), (places / "root",))
         == (places / "root" / "inside").resolve()
     )
 
@@ -312,6 +348,59 @@ async def test_windows_paths_are_refused_where_they_mean_nothing(connect, path):
         result = await client.call_tool("index_documents", {"path": path})
     assert result.is_error
     assert "must be absolute" in result.content[0].text
+
+
+@pytest.mark.parametrize("path", ["/nul\0here", "/loop"])
+async def test_a_path_that_no_file_can_have_is_one_sentence(connect, home, path):
+    if path == "/loop":
+        os.symlink(home.documents / "loop", home.documents / "loop")
+        path = str(home.documents / "loop")
+    async with connect() as client:
+        result = await client.call_tool("index_documents", {"path": path})
+    assert result.is_error
+    assert "Error executing" not in result.content[0].text
+
+
+async def test_an_index_of_another_model_is_refused_with_both_names(home, era, tmp_path):
+    async with home.client(era) as client:
+        await index(client, home)
+    other = tmp_path / "other-model"
+    shutil.copytree(
+        home.settings.models_folder / "all-minilm-l6-v2",
+        other,
+        ignore=shutil.ignore_patterns("npu-gateway.json"),
+    )
+    pooling = {"word_embedding_dimension": 384, "pooling_mode_cls_token": True}
+    (other / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    engine = Engine(options(replace(home.settings, embedder=str(other))))
+    async with Client(build(engine, home.settings), mode=era) as client:
+        refused = [
+            await client.call_tool("semantic_search", {"query": "x"}),
+            await index(client, home),
+        ]
+        status = await client.call_tool("status", {})
+        listed = await client.call_tool("list_documents", {})
+    engine.close()
+    for result in refused:
+        assert result.is_error
+        assert "all-minilm-l6-v2" in result.content[0].text
+        assert "other-model" in result.content[0].text
+    assert "other-model" in status.structured_content["index"]["problem"]
+    assert listed.structured_content["total"] == 3
+
+
+async def test_two_runs_at_once_embed_each_file_once(connect, home):
+    for number in range(40):
+        (home.documents / f"{number}.md").write_text(f"# {number}\n\nNote number {number}.\n")
+    results = []
+    async with connect() as client, anyio.create_task_group() as tasks:
+
+        async def run() -> None:
+            results.append((await index(client, home)).structured_content)
+
+        tasks.start_soon(run)
+        tasks.start_soon(run)
+    assert sorted(result["indexed"] for result in results) == [0, 43]
 
 
 async def test_a_missing_folder_is_said_and_removes_nothing(connect, home):

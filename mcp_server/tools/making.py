@@ -1,4 +1,4 @@
-"""GatewayTool: a tool whose failures are one sentence an agent can act on.
+"""GatewayTool: a tool with a closed list of arguments and failures an agent can act on.
 
 The SDK prefixes every failure, prints a page for a wrong argument, ignores arguments it does not
 know and hides engine errors. Here arguments are refused by name, engine errors keep their text,
@@ -12,8 +12,8 @@ from typing import Any
 from mcp.server.mcpserver.context import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
-from mcp_types import ToolAnnotations
-from pydantic import ValidationError
+from mcp_types import CallToolResult, TextContent, ToolAnnotations
+from pydantic import BaseModel, ValidationError
 
 from engine.errors import EngineError
 
@@ -84,6 +84,13 @@ def tool(
     model.model_rebuild(force=True)
     made.parameters = _without_titles(model.model_json_schema(by_alias=True))
     return made
+
+
+def answer(text: str, result: BaseModel) -> CallToolResult:
+    """A result in both channels: words for models, data for programs."""
+    return CallToolResult(
+        content=[TextContent(type="text", text=text)], structured_content=result.model_dump()
+    )
 
 
 def _sentence(problem: Any, known: list[str]) -> str:
