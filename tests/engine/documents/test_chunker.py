@@ -107,6 +107,24 @@ def test_a_line_without_spaces_is_cut_and_no_character_split():
     assert all(chunk.text == family * (len(chunk.text) // len(family)) for chunk in chunks)
 
 
+@pytest.mark.parametrize("end", ["！\ufe0f", "! \u0301", "\u3002\u200d"])
+def test_a_cut_behind_a_sentence_splits_no_character(end):
+    chunks = _cut(("x" * 100 + end) * 60, 50, read_text, _four_characters)
+    assert len(chunks) > 5
+    assert not {chunk.text[0] for chunk in chunks} & {"\ufe0f", "\u0301", "\u200d"}
+
+
+def test_lines_are_counted_some_at_a_time():
+    counted = []
+
+    def count(texts):
+        counted.append(len(texts))
+        return count_tokens(texts)
+
+    _cut("".join(f"{number}\n" for number in range(5000)), 50, read_text, count)
+    assert max(counted) == 1000
+
+
 @pytest.mark.parametrize(
     "line",
     ["word and more. " * 70_000, "QUJD" * 262_144, "日本語の文章。" * 50_000, "e\u0301" * 340_000],
