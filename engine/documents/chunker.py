@@ -13,6 +13,9 @@ from engine.corpus import Chunk
 from engine.documents.graphemes import safe_cut
 from engine.documents.readers.interface import Block, Reading
 
+CHUNKING = 1
+"""Number of these rules; a new one for every change makes all documents be cut anew."""
+
 CountTokens = Callable[[Sequence[str]], list[int]]
 """Tokens of each text, special tokens left out."""
 

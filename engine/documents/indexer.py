@@ -14,7 +14,7 @@ from typing import Protocol
 from engine.corpus import Chunk, Document
 from engine.documents import changes
 from engine.documents.batch import Batch, EmbedDocuments, Vectors
-from engine.documents.chunker import CountTokens
+from engine.documents.chunker import CHUNKING, CountTokens
 from engine.documents.finder import FoundFile, Skipped, find
 from engine.documents.preparing import AsKnown, NowNs, Prepared, prepare
 from engine.errors import WrongEmbedder
@@ -26,6 +26,10 @@ _DOCUMENTS_PER_PAGE = 1000
 
 class DocumentStore(Protocol):
     """What indexing needs of a store; see `engine.store.interface`."""
+
+    def require_chunking(self, version: int) -> None:
+        """Makes documents that were cut by other rules count as changed."""
+        ...
 
     def check_embedder(self) -> None:
         """Raises `WrongEmbedder` if stored vectors are another model's."""
@@ -140,6 +144,7 @@ class Indexer:
         """
         self._check_embedder(rebuild)
         found = list(find(root))
+        self._store.require_chunking(CHUNKING)
         known = {document.path: document for document in self._known(root)}
         plan = changes.plan(found, known.values(), every=rebuild)
         report = IndexReport(unchanged=plan.unchanged, skipped=plan.skipped)

@@ -42,7 +42,6 @@ class StoreStatistics:
     vector_search: VectorSearch
     vector_search_reason: str
     """Why the slower way is taken; empty if it is not."""
-    schema_version: int
 
 
 class Store(Protocol):
@@ -53,7 +52,17 @@ class Store(Protocol):
     """
 
     def use(self, space: EmbeddingSpace) -> None:
-        """Names the model whose vectors come from now on; `search` and `replace` need it."""
+        """Names the model whose vectors come from now on; `search` and `replace` need it.
+
+        Another model's vectors may be stored; those who need it are told by `WrongEmbedder`.
+        """
+        ...
+
+    def require_chunking(self, version: int) -> None:
+        """Names the rules that documents are cut by from now on.
+
+        Documents cut by others stay, but lose hash and stamp, so that their files count as changed.
+        """
         ...
 
     def check_embedder(self) -> None:
@@ -90,10 +99,6 @@ class Store(Protocol):
         """
         ...
 
-    def find_path(self, path: str) -> Document | None:
-        """The document at an absolute path."""
-        ...
-
     def documents(self, *, after: str = "", limit: int = 100, under: str = "") -> list[Document]:
         """Documents in the order of their paths.
 
@@ -104,8 +109,8 @@ class Store(Protocol):
         """
         ...
 
-    def chunks(self, document_id: str, first: int = 0, last: int | None = None) -> list[Chunk]:
-        """Chunks of a document from ordinal `first` to `last`, both included.
+    def chunks(self, document_id: str) -> list[Chunk]:
+        """The chunks of a document in order.
 
         Raises:
             DocumentNotFound: There is no such document.

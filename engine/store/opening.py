@@ -5,24 +5,18 @@ from typing import Literal
 
 from engine.errors import StoreError
 from engine.store.connection import Database
-from engine.store.interface import EmbeddingSpace, Store
+from engine.store.interface import Store
 from engine.store.sqlite import SqliteStore
 from engine.store.sqlite_schema import prepare
 
 
-def open_store(
-    path: Path,
-    space: EmbeddingSpace | None = None,
-    *,
-    vector_search: Literal["fastest", "numpy"] = "fastest",
-) -> Store:
+def open_store(path: Path, *, vector_search: Literal["fastest", "numpy"] = "fastest") -> Store:
     """Opens the index in a file, creating file and folders where there are none.
+
+    Until `Store.use` names a model, the store lists, reads and deletes only.
 
     Args:
         path: The SQLite file.
-        space: The model whose vectors will be stored and searched. It may be named later with
-            `Store.use`; until then the store lists, reads and deletes only. A store with another
-            model's vectors opens all the same and says so when it is searched or written.
         vector_search: "numpy" leaves sqlite-vec alone even where it works.
 
     Raises:
@@ -42,7 +36,7 @@ def open_store(
         reason = (
             "numpy was asked for." if vector_search == "numpy" else database.load_vector_search()
         )
-        return SqliteStore(database, space, reason)
+        return SqliteStore(database, reason)
     except BaseException:
         database.close()
         raise

@@ -16,7 +16,6 @@ from engine.errors import DocumentNotFound, InvalidInput, StoreError, WrongEmbed
 from engine.store.connection import Database
 from engine.store.interface import EmbeddingSpace, StoreStatistics, Vectors
 from engine.store.near_names import near_names
-from engine.store.sqlite_schema import SCHEMA_VERSION
 from engine.store.vector_table import VectorTable
 from engine.store.vectors import Query, Scored, VectorScan, unit
 
@@ -35,16 +34,15 @@ _MOST_ROWS = 2**31
 class SqliteStore:
     """A `Store`. Made by `opening.open_store`, which has prepared the file."""
 
-    def __init__(self, database: Database, space: EmbeddingSpace | None, slow_reason: str) -> None:
+    def __init__(self, database: Database, slow_reason: str) -> None:
         """Takes over a prepared database.
 
         Args:
             database: Its tables are there.
-            space: The model whose vectors come, if it is known already.
             slow_reason: Why sqlite-vec is not used; empty if it is.
         """
         self._database = database
-        self._space = space
+        self._space: EmbeddingSpace | None = None
         self._slow_reason = slow_reason
         self._table = None if slow_reason else VectorTable(database)
         self._scan = VectorScan(database, keep=self._table is None)
@@ -52,6 +50,15 @@ class SqliteStore:
     def use(self, space: EmbeddingSpace) -> None:
         """Names the model whose vectors come from now on; see `Store.use`."""
         self._space = space
+
+    def require_chunking(self, version: int) -> None:
+        """Names the rules that documents are cut by; see `Store.require_chunking`."""
+        with self._database.read():
+            if self._meta("chunking") == version:
+                return
+        with self._database.write():
+            self._database.rows("UPDATE documents SET content_sha256 = '', stamp_ns = 0")
+            self._database.rows("INSERT OR REPLACE INTO meta VALUES ('chunking', ?)", [version])
 
     def check_embedder(self) -> None:
         """Raises `WrongEmbedder` if stored vectors are another model's; see `Store`."""
@@ -100,12 +107,6 @@ class SqliteStore:
         with self._database.read():
             return self._document(document_id)
 
-    def find_path(self, path: str) -> Document | None:
-        """The document at an absolute path; see `Store.find_path`."""
-        with self._database.read():
-            found = self._database.rows(f"SELECT {_DOCUMENT} FROM documents WHERE path = ?", [path])
-        return Document(*found[0]) if found else None
-
     def documents(self, *, after: str = "", limit: int = 100, under: str = "") -> list[Document]:
         """Documents in the order of their paths; see `Store.documents`."""
         folder = under.rstrip(os.sep) + os.sep
@@ -118,15 +119,12 @@ class SqliteStore:
         with self._database.read():
             return [Document(*row) for row in self._database.rows(sql, bindings)]
 
-    def chunks(self, document_id: str, first: int = 0, last: int | None = None) -> list[Chunk]:
-        """Chunks from ordinal `first` to `last`, both included; see `Store.chunks`."""
-        end = _MOST_ROWS if last is None else min(last, _MOST_ROWS)
+    def chunks(self, document_id: str) -> list[Chunk]:
+        """The chunks of a document in order; see `Store.chunks`."""
         with self._database.read():
             self._document(document_id)
             rows = self._database.rows(
-                f"SELECT {_CHUNK} FROM chunks "
-                "WHERE document_id = ? AND ordinal BETWEEN ? AND ? ORDER BY ordinal",
-                [document_id, min(first, _MOST_ROWS), end],
+                f"SELECT {_CHUNK} FROM chunks WHERE document_id = ? ORDER BY ordinal", [document_id]
             )
         return [_chunk(row) for row in rows]
 
@@ -152,7 +150,6 @@ class SqliteStore:
                 dimensions=stored.dimensions,
                 vector_search="numpy" if self._table is None else "sqlite-vec",
                 vector_search_reason=self._slow_reason,
-                schema_version=SCHEMA_VERSION,
             )
 
     def clear(self) -> int:

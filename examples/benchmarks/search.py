@@ -79,7 +79,8 @@ def _fill(store: Store, vectors: np.ndarray) -> None:
 
 
 def _measure(folder: Path, way: Literal["fastest", "numpy"], vectors: np.ndarray) -> Figure:
-    store = open_store(folder / "index.sqlite", SPACE, vector_search=way)
+    store = open_store(folder / "index.sqlite", vector_search=way)
+    store.use(SPACE)
     built = _milliseconds(lambda: _fill(store, vectors))
     queries = _vectors(SEARCHES, seed=1)
     smallest = _milliseconds(lambda: store.replace(*_document(999_999, 1), queries[:1]))

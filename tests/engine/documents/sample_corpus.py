@@ -38,7 +38,9 @@ def embed(texts: Sequence[str]) -> np.ndarray:
 
 
 def open_index(path: Path, **options) -> Store:
-    return open_store(path, SPACE, **options)
+    store = open_store(path, **options)
+    store.use(SPACE)
+    return store
 
 
 def indexer(store: Store) -> Indexer:

@@ -324,7 +324,7 @@ def test_a_file_edited_during_a_run_is_indexed_as_it_was_read(store, index, fold
     next(steps)
     (folder / "b.md").write_text("after the edit\n")
     list(steps)
-    document = store.find_path(str(folder / "b.md"))
+    (_, document) = store.documents()
     assert store.chunks(document.document_id)[0].text == "after the edit\n"
     assert index().unchanged == 2
 
@@ -431,6 +431,17 @@ def _counting(calls):
         return embed(texts)
 
     return count
+
+
+def test_documents_cut_by_other_rules_are_cut_anew(store, folder, index):
+    write_corpus(folder)
+    index()
+    before = _content(store)
+    store.require_chunking(0)
+    assert len(_content(store)) == 200
+    assert index().indexed == 200
+    assert _content(store).keys() == before.keys()
+    assert index().unchanged == 200
 
 
 def test_small_files_are_embedded_together_and_stored_one_by_one(store, folder):

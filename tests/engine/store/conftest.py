@@ -27,7 +27,9 @@ def open_at() -> Iterator[Open]:
     opened: list[Store] = []
 
     def open_one(path: Path, space: EmbeddingSpace | None = SPACE, **options) -> Store:
-        opened.append(open_store(path, space, **options))
+        opened.append(open_store(path, **options))
+        if space:
+            opened[-1].use(space)
         return opened[-1]
 
     yield open_one

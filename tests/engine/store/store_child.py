@@ -1,5 +1,6 @@
 """What the tests of the store do in processes of their own."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -21,6 +22,12 @@ from engine.store.opening import open_store
 SPACE = EmbeddingSpace("tiny-model", "fingerprint-1", 16)
 
 
+def _open(path: Path):
+    store = open_store(path)
+    store.use(SPACE)
+    return store
+
+
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
@@ -34,12 +41,12 @@ def _write(store, path: str, chunks: int) -> None:
 
 def _open_each_named() -> None:
     for line in sys.stdin:
-        open_store(Path(line.strip()), SPACE).close()
+        _open(Path(line.strip())).close()
         _say("opened")
 
 
 def _write_many(path: Path, name: str) -> None:
-    store = open_store(path, SPACE)
+    store = _open(path)
     for number in range(25):
         _write(store, f"/{name}/{number}", 5)
     store.close()
@@ -47,12 +54,28 @@ def _write_many(path: Path, name: str) -> None:
 
 
 def _fill(path: Path) -> None:
-    store = open_store(path, SPACE)
+    store = _open(path)
     _write(store, "/first", 20)
     resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
     try:
         for number in range(10_000):
             _write(store, f"/{number}", 20)
+    except StoreError as error:
+        _say(str(error))
+
+
+def _shorten(path: Path) -> None:
+    store = _open(path)
+    _write(store, "/first", 2000)
+    query = np.ones(16, np.float32)
+    store.search(query, 5)
+    store.close()
+    store = _open(path)
+    store.search(query, 5)
+    os.truncate(path, path.stat().st_size // 2)
+    try:
+        store.search(query, 5)
+        store.chunks(document_id_of("/first"))
     except StoreError as error:
         _say(str(error))
 
@@ -64,6 +87,8 @@ match sys.argv[1:]:
         _write_many(Path(path), name)
     case ["fill", path]:
         _fill(Path(path))
+    case ["shorten", path]:
+        _shorten(Path(path))
     case ["without-sqlite-vec", path]:
-        found = open_store(Path(path), SPACE).statistics()
+        found = _open(Path(path)).statistics()
         _say(f"{found.vector_search} {found.vector_search_reason}")

@@ -145,6 +145,15 @@ def test_a_full_disk_is_a_sentence_and_the_index_stays_sound(tmp_path, open_at):
     assert len(open_at(path).documents()) > 0
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX files")
+def test_an_open_index_that_another_program_shortens_is_a_sentence(tmp_path):
+    path = tmp_path / "index.sqlite"
+    child = _child("shorten", path)
+    out, errors = child.communicate(timeout=60)
+    assert child.returncode == 0, errors
+    assert str(path) in out
+
+
 def test_a_missing_sqlite_vec_is_replaced_and_the_reason_kept(tmp_path):
     child = _child("without-sqlite-vec", tmp_path / "index.sqlite")
     out, errors = child.communicate(timeout=60)
