@@ -8,6 +8,7 @@ from random import Random
 
 import numpy as np
 
+from engine.corpus import Chunk, Document
 from engine.documents.indexer import Indexer
 from engine.store.interface import EmbeddingSpace, Store
 from engine.store.opening import open_store
@@ -17,6 +18,7 @@ SPACE = EmbeddingSpace("bag-of-words", "fingerprint-1", 64)
 
 _TOKEN = re.compile(r"[\u3040-\u9fff]|[^\W\u3040-\u9fff]+|[^\w\s]")
 _WORDS = ["river", "stone", "lantern", "harbour", "violin", "glacier", "orchard", "compass"]
+_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe")
 _JAPANESE = ["静かな港", "古い灯台", "春の川", "石の橋", "果樹園の朝"]
 
 
@@ -47,6 +49,29 @@ def indexer(store: Store) -> Indexer:
     return Indexer(store, embed, count_tokens, MAX_TOKENS)
 
 
+def check_citations(content: bytes, document: Document, chunks: Sequence[Chunk]) -> None:
+    """Checks what is cited of a document against the bytes of its file."""
+    line_feed = "\n".encode(document.encoding)
+    mark = next((mark for mark in _MARKS if content.startswith(mark)), b"")
+    at, line = len(mark), 1
+    for chunk in chunks:
+        cited = content[chunk.byte_start : chunk.byte_end]
+        assert chunk.byte_start == at
+        assert cited.decode(document.encoding) == chunk.text
+        feeds = _count(cited, line_feed)
+        assert chunk.line_start == line
+        assert chunk.line_end == line + feeds - cited.endswith(line_feed)
+        at, line = chunk.byte_end, line + feeds
+    assert at == len(content)
+    assert document.line_count == line - content.endswith(line_feed)
+
+
+def _count(content: bytes, line_feed: bytes) -> int:
+    """Line feeds among bytes, at the places where one may stand."""
+    width = len(line_feed)
+    return sum(content[at : at + width] == line_feed for at in range(0, len(content), width))
+
+
 def write_corpus(folder: Path, seed: int = 0) -> None:
     """Writes 200 files into folders three deep, the same for the same seed."""
     random = Random(seed)
@@ -61,9 +86,9 @@ def write_corpus(folder: Path, seed: int = 0) -> None:
 def _encoded(text: str, number: int) -> bytes:
     if number % 4 == 1:
         text = text.replace("\n", "\r\n")
-    if number % 20 == 6:
+    if number % 19 == 6:
         return b"\xff\xfe" + text.encode("utf-16-le")
-    return (b"\xef\xbb\xbf" if number % 5 == 2 else b"") + text.encode()
+    return (b"\xef\xbb\xbf" if number % 7 == 2 else b"") + text.encode()
 
 
 def _sentence(random: Random) -> str:

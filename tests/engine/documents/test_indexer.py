@@ -9,7 +9,15 @@ from pathlib import Path
 import apsw
 import numpy as np
 import pytest
-from sample_corpus import MAX_TOKENS, SPACE, count_tokens, embed, indexer, write_corpus
+from sample_corpus import (
+    MAX_TOKENS,
+    SPACE,
+    check_citations,
+    count_tokens,
+    embed,
+    indexer,
+    write_corpus,
+)
 
 from engine.documents.indexer import Indexer
 from engine.errors import InvalidInput, StoreError, WrongEmbedder
@@ -37,22 +45,28 @@ def test_two_hundred_documents_are_indexed_and_cited_byte_for_byte(index, store,
     assert (report.indexed, report.unchanged, report.removed, report.skipped) == (200, 0, 0, ())
     stored = _content(store)
     assert len(stored) == 200
-    assert {document.encoding for document, _ in stored.values()} == {"utf-8", "utf-16-le"}
     for path, (document, chunks) in stored.items():
         content = Path(path).read_bytes()
-        bom = len(content) - len(b"".join(_cited(content, chunk) for chunk in chunks))
-        assert bom in (0, 2, 3)
         assert document.size == len(content)
-        lines = content[bom:].decode(document.encoding).split("\n")
-        for chunk in chunks:
-            assert _cited(content, chunk).decode(document.encoding) == chunk.text
-            cited = "\n".join(lines[chunk.line_start - 1 : chunk.line_end])
-            assert chunk.text.removesuffix("\n") in cited
-            assert chunk.token_count <= MAX_TOKENS
+        check_citations(content, document, chunks)
+        assert max(chunk.token_count for chunk in chunks) <= MAX_TOKENS
 
 
-def _cited(content: bytes, chunk) -> bytes:
-    return content[chunk.byte_start : chunk.byte_end]
+def test_the_two_hundred_are_of_every_kind(index, store, folder):
+    write_corpus(folder)
+    index()
+    kinds = set()
+    for path, (document, _) in _content(store).items():
+        content = Path(path).read_bytes()
+        japanese = "記録" in content.decode(document.encoding)
+        marked = content.startswith((b"\xef\xbb\xbf", b"\xff\xfe"))
+        ends = "\r\n" in content.decode(document.encoding)
+        kinds.add((Path(path).suffix, japanese, document.encoding, marked, ends))
+    for suffix, japanese in ((".md", False), (".md", True), (".txt", False), (".py", False)):
+        for marked in (False, True):
+            for ends in (False, True):
+                assert (suffix, japanese, "utf-8", marked, ends) in kinds
+        assert any(kind[:3] == (suffix, japanese, "utf-16-le") for kind in kinds)
 
 
 def _later():
@@ -558,4 +572,6 @@ def test_any_bytes_are_indexed_or_skipped(store, folder, index):
     for path, (document, chunks) in _content(store).items():
         content = Path(path).read_bytes()
         for chunk in chunks:
-            assert _cited(content, chunk).decode(document.encoding) == chunk.text
+            assert (
+                content[chunk.byte_start : chunk.byte_end].decode(document.encoding) == chunk.text
+            )
