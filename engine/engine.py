@@ -13,7 +13,9 @@ from pathlib import Path
 from engine import __version__
 from engine.corpus import Document, Hit
 from engine.decode.decoder import Decoder
+from engine.documents.finder import resolved
 from engine.documents.indexer import Indexer, IndexProgress
+from engine.documents.readers.interface import split_lines
 from engine.embed.embedder import Embedder
 from engine.errors import EngineError, ModelMissing, StoreError, Unavailable
 from engine.models import catalog, fetcher, installed
@@ -90,7 +92,7 @@ class Engine:
         """Brings the index of a folder or file up to date, step by step.
 
         Args:
-            root: The folder or file.
+            root: The folder or file; symbolic links in its path are resolved here.
             rebuild: Empty the whole index first, so that another embedder may fill it.
 
         Raises:
@@ -105,7 +107,7 @@ class Engine:
             embedder.text_tokens,
             self._unfinished,
         )
-        yield from indexer.run(root, rebuild=rebuild)
+        yield from indexer.run(resolved(root), rebuild=rebuild)
 
     def documents(self, *, after: str = "", limit: int = 100) -> list[Document]:
         """Indexed documents in the order of their paths, those behind the path `after`."""
@@ -120,7 +122,7 @@ class Engine:
         store = self.store()
         document = store.document(document_id)
         text = "".join(chunk.text for chunk in store.chunks(document_id))
-        return document, _lines(text)
+        return document, list(split_lines(text))
 
     def remove_documents(self, document_ids: Sequence[str]) -> int:
         """Removes documents from the index; all of them or, where one is unknown, none.
@@ -243,10 +245,3 @@ class Engine:
             license=spec.license,
             source=spec.source,
         )
-
-
-def _lines(text: str) -> list[str]:
-    """Lines with their ends; a line ends at a line feed, as in the chunks' line numbers."""
-    lines = [line + "\n" for line in text.split("\n")]
-    lines[-1] = lines[-1][:-1]
-    return lines if lines[-1] else lines[:-1]

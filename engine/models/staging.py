@@ -7,6 +7,7 @@
 Rule: what a killed process leaves is in `.staging`, where nobody looks for a model.
 """
 
+import contextlib
 import os
 import shutil
 import sys
@@ -89,8 +90,13 @@ class Staging:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files in a folder; 0 where there is none."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    """Bytes of all files in a folder; 0 where there is none, nor of a file that is just going."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(parent, name)).st_size
+    return total
 
 
 def _rename(source: Path, target: Path) -> None:

