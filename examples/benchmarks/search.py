@@ -11,8 +11,6 @@ memory. "smallest document" is one `replace` with one chunk in the full index.
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -22,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from machine import machine
 
 from engine.corpus import Chunk, Document, document_id_of
 from engine.store.interface import EmbeddingSpace, Store
@@ -110,12 +109,8 @@ def _median(rounds: list[Figure]) -> Figure:
     )
 
 
-def _machine() -> str:
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-
-
 def _print_table(figures: list[Figure], rounds: int) -> None:
-    print(f"{_machine()}; medians of {rounds} rounds; {DIMENSIONS} dimensions, {HITS} hits\n")
+    print(f"{machine()}; medians of {rounds} rounds; {DIMENSIONS} dimensions, {HITS} hits\n")
     print(
         f"{'chunks':>8}  {'by':<10} {'chunks/s':>9} {'1 chunk ms':>11} {'first ms':>9} "
         f"{'p50 ms':>7} {'p95 ms':>7} {'MB':>7}"
@@ -144,7 +139,7 @@ def main() -> None:
                 rounds.setdefault((count, way), []).append(figure)
     figures = [_median(found) for found in rounds.values()]
     if arguments.json:
-        report = {"machine": _machine(), "rounds": arguments.rounds}
+        report = {"machine": machine(), "rounds": arguments.rounds}
         print(json.dumps(report | {"figures": [asdict(one) for one in figures]}, indent=2))
     else:
         _print_table(figures, arguments.rounds)
