@@ -106,6 +106,7 @@ def models(arguments: argparse.Namespace, settings: Settings) -> int:
         return 0
     table = Table("model", "for", "size", "installed", "licence", "source", box=None)
     table.columns[0].no_wrap = True
+    table.columns[-1].overflow = "fold"
     for entry in entries:
         here = entry.problem or ("yes" if entry.installed else "no")
         row = (entry.task, size(entry.size_bytes), here, entry.license, entry.source)

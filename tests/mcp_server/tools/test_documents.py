@@ -24,6 +24,13 @@ async def index(client, home, **arguments):
     return await client.call_tool("index_documents", {"path": str(home.documents), **arguments})
 
 
+async def id_of(client, name: str) -> str:
+    """The id of the indexed document of that file name."""
+    listed = await client.call_tool("list_documents", {})
+    documents = listed.structured_content["documents"]
+    return next(one["document_id"] for one in documents if Path(one["path"]).name == name)
+
+
 async def test_an_empty_index_is_no_error_and_says_how_to_fill_it(connect):
     async with connect() as client:
         search = await client.call_tool("semantic_search", {"query": "anything"})
@@ -96,12 +103,7 @@ async def test_a_second_run_indexes_nothing_and_changes_are_reported(connect, ho
 async def test_the_index_outlives_the_server(home, era):
     async with home.client(era) as client:
         await index(client, home)
-        listed = await client.call_tool("list_documents", {})
-        bread = next(
-            document["document_id"]
-            for document in listed.structured_content["documents"]
-            if document["path"].endswith("bread.md")
-        )
+        bread = await id_of(client, "bread.md")
         removed = await client.call_tool("remove_documents", {"document_ids": [bread]})
     assert removed.structured_content == {"removed": 1, "documents": 2}
     async with home.client(era) as client:
@@ -139,12 +141,7 @@ async def test_a_document_is_read_exactly_and_by_lines(connect, home):
     (home.documents / "lines.txt").write_bytes(text.encode())
     async with connect() as client:
         await index(client, home)
-        listed = await client.call_tool("list_documents", {})
-        document_id = next(
-            document["document_id"]
-            for document in listed.structured_content["documents"]
-            if document["path"].endswith("lines.txt")
-        )
+        document_id = await id_of(client, "lines.txt")
         whole = await client.call_tool("get_document", {"document_id": document_id})
         part = await client.call_tool(
             "get_document", {"document_id": document_id, "line_start": 3, "line_end": 4}
@@ -165,12 +162,7 @@ async def test_a_document_too_large_for_one_result_is_read_in_parts(connect, hom
     parts: list[str] = []
     async with connect() as client:
         await index(client, home)
-        listed = await client.call_tool("list_documents", {})
-        document_id = next(
-            document["document_id"]
-            for document in listed.structured_content["documents"]
-            if document["path"].endswith("large.txt")
-        )
+        document_id = await id_of(client, "large.txt")
         line = 1
         for _ in range(10):
             result = await client.call_tool(
@@ -190,12 +182,7 @@ async def test_a_line_too_long_for_one_result_is_read_in_parts(connect, home):
     parts: list[str] = []
     async with connect() as client:
         await index(client, home)
-        listed = await client.call_tool("list_documents", {})
-        document_id = next(
-            document["document_id"]
-            for document in listed.structured_content["documents"]
-            if document["path"].endswith("long.txt")
-        )
+        document_id = await id_of(client, "long.txt")
         arguments = {"line_start": 1}
         for _ in range(10):
             result = await client.call_tool(
