@@ -12,9 +12,10 @@ from typing import TypeVar
 from anyio import (
     CancelScope,
     CapacityLimiter,
+    Event,
     create_task_group,
     get_cancelled_exc_class,
-    sleep,
+    move_on_after,
     sleep_forever,
     to_thread,
 )
@@ -67,16 +68,17 @@ class Queue:
 
     @asynccontextmanager
     async def _hurried_if_cancelled(self) -> AsyncGenerator[None]:
-        is_running = True
+        ended = Event()
 
         async def watch() -> None:
             try:
                 await sleep_forever()
             except get_cancelled_exc_class():
                 with CancelScope(shield=True):
-                    while is_running:
+                    while not ended.is_set():
                         self._hurry()
-                        await sleep(_HURRY_SECONDS)
+                        with move_on_after(_HURRY_SECONDS):
+                            await ended.wait()
                 raise
 
         with _without_group():
@@ -85,7 +87,7 @@ class Queue:
                 try:
                     yield
                 finally:
-                    is_running = False
+                    ended.set()
                     tasks.cancel_scope.cancel()
 
 
