@@ -209,7 +209,7 @@ def test_the_end_of_stdin_ends_a_server_that_loads(tmp_path, models_dir, era):
         server.hello()
         call(server, 1, "embed", {"texts": ["x"]})
         server.close_stdin()
-        assert server.ended(timeout=3) == 0
+        assert server.ended(timeout=2) == 0
 
 
 def begin_long_answer(server):
@@ -229,7 +229,7 @@ def test_the_end_of_stdin_ends_a_server_that_generates(flags, era):
         server.hello()
         begin_long_answer(server)
         server.close_stdin()
-        assert server.ended(timeout=3) == 0
+        assert server.ended(timeout=2) == 0
 
 
 def begin_long_indexing(server, flags):
@@ -252,7 +252,7 @@ def test_the_end_of_stdin_ends_a_server_that_indexes_and_the_index_is_sound(flag
         server.hello()
         begin_long_indexing(server, flags)
         server.close_stdin()
-        assert server.ended(timeout=3) == 0
+        assert server.ended(timeout=2) == 0
     assert_index_is_sound(flags)
 
 
@@ -268,7 +268,7 @@ def test_the_end_of_stdin_ends_a_server_that_waits_for_another_program(flags, er
                 assert server.ask(3, "tools/list")["result"]
             time.sleep(0.5)  # It waits for the lock now.
             server.close_stdin()
-            assert server.ended(timeout=3) == 0
+            assert server.ended(timeout=2) == 0
 
 
 @posix
@@ -281,7 +281,7 @@ def test_a_termination_signal_ends_it_at_once_and_the_index_is_sound(flags, begi
         elif begin == "index":
             begin_long_indexing(server, flags)
         server.process.send_signal(signal.SIGTERM)
-        assert server.ended(timeout=3) == 0
+        assert server.ended(timeout=2) == 0
     if begin == "index":
         assert_index_is_sound(flags)
 
