@@ -3,13 +3,11 @@
     EngineError
     ├── InvalidInput        the caller can mend the request
     │   ├── EmptyInput
-    │   ├── TextTooLong
     │   └── PromptTooLong
     ├── NotFound            what the request names is not here
     │   ├── ModelNotFound
     │   └── DocumentNotFound
     ├── Unavailable         the request was fine, the machine cannot serve it now
-    │   ├── ModelLoading
     │   ├── ModelMissing
     │   ├── ModelBroken
     │   └── FetchFailed
@@ -34,10 +32,6 @@ class EmptyInput(InvalidInput):
     """A text, prompt or list that must not be empty is empty."""
 
 
-class TextTooLong(InvalidInput):
-    """A text exceeds what the model or a limit takes."""
-
-
 class PromptTooLong(InvalidInput):
     """A prompt leaves no room in the model's context window."""
 
@@ -56,10 +50,6 @@ class DocumentNotFound(NotFound):
 
 class Unavailable(EngineError):
     """The request was fine; it cannot be served now."""
-
-
-class ModelLoading(Unavailable):
-    """The model is still being loaded; the same call will work later."""
 
 
 class ModelMissing(Unavailable):
