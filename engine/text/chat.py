@@ -43,6 +43,12 @@ class Message:
             )
 
 
+def conversation(prompt: str, system: str = "") -> list[Message]:
+    """One question, below instructions where there are any."""
+    asked = Message("user", prompt)
+    return [Message("system", system), asked] if system else [asked]
+
+
 class ChatTemplate:
     """A model's chat template with the tokenizer that reads what it renders."""
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from engine.decode.decoder import Piece
 from engine.decode.sampling import SamplingParams
-from engine.text.chat import Message
+from engine.text.chat import conversation
 from mcp_server import reports
 from mcp_server.commands.opening import engine, notes, print_json, results
 from mcp_server.rendering import count
@@ -41,9 +41,7 @@ def generate(arguments: argparse.Namespace, settings: Settings) -> int:
         max_tokens=arguments.max_tokens, temperature=arguments.temperature, seed=arguments.seed
     )
     prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
-    messages = [Message("user", prompt)]
-    if arguments.system:
-        messages.insert(0, Message("system", arguments.system))
+    messages = conversation(prompt, arguments.system)
     pieces: list[Piece] = []
     with engine(settings) as opened:
         decoder = opened.decoder.get()

@@ -7,7 +7,7 @@ from mcp_types import CallToolResult, TextContent
 
 from engine.decode.decoder import Piece
 from engine.decode.sampling import SamplingParams
-from engine.text.chat import Message
+from engine.text.chat import Message, conversation
 from mcp_server import arguments as words
 from mcp_server import concurrency
 from mcp_server.lifespan import Gateway
@@ -40,10 +40,7 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
             seed=None if seed < 0 else seed,
             stop=tuple(stop),
         )
-        messages = [Message("user", prompt)]
-        if system:
-            messages.insert(0, Message("system", system))
-        return await _answer(gateway, messages, params, context)
+        return await _answer(gateway, conversation(prompt, system), params, context)
 
     return [tool(generate, title="Generate text", text_only=True)]
 
