@@ -33,6 +33,12 @@ def index(arguments: argparse.Namespace, settings: Settings) -> int:
         print_json(result.model_dump() | {"embedded_texts": report.embedded_texts})
     else:
         results().print(rendering.index(result), markup=False)
+    if report.cleared:
+        notes().print(
+            f"{rendering.count(report.cleared, 'document')} of other folders went with --rebuild: "
+            "index those folders again.",
+            markup=False,
+        )
     return 0
 
 

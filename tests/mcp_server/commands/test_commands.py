@@ -86,6 +86,15 @@ def test_a_folder_is_indexed_and_searched_from_a_shell(flags, folder):
     assert "bread.md" not in shown.stdout
 
 
+def test_rebuilding_says_how_many_documents_of_other_folders_went(flags, folder, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "note.md").write_text("Another folder's note.\n")
+    run("index", str(tmp_path / "other"), *flags)
+    rebuilt = run("index", str(folder), "--rebuild", *flags)
+    assert "2 documents in the index now" in rebuilt.stdout
+    assert "1 document of other folders went with --rebuild" in rebuilt.stderr
+
+
 def test_rebuilding_from_a_folder_that_is_not_there_empties_nothing(flags, folder):
     run("index", str(folder), *flags)
     failed = run("index", str(folder / "typo"), "--rebuild", *flags)
