@@ -46,6 +46,31 @@ class Tensor:
     shape: tuple[int | str, ...]
 
 
+class Interrupted(Exception):
+    """A run ended because its `Stop` was set; what it should have written is worth nothing."""
+
+
+class Stop:
+    """Ends a run from another thread, between two operators of the graph; once set, it stays set.
+
+    It serves any number of runs, one after the other or at once. A run that has come to its last
+    operator may still end as if nothing had been set.
+    """
+
+    def __init__(self) -> None:
+        self.options = ort.RunOptions()
+        """The switch as the runtime knows it, for this file alone."""
+
+    def set(self) -> None:
+        """Ends the runs that have this stop, and those that will have it as soon as they begin."""
+        self.options.terminate = True
+
+    @property
+    def is_set(self) -> bool:
+        """Whether `set` has been called."""
+        return bool(self.options.terminate)
+
+
 class Session:
     """An opened model. Thread-safe for `run`; a `Binding` belongs to one thread at a time."""
 
@@ -56,12 +81,14 @@ class Session:
         self.provider = providers.short_name(str(session.get_providers()[0]))
 
     @classmethod
-    def open(cls, onnx_file: Path, *, threads: int = 0) -> "Session":
+    def open(cls, onnx_file: Path, *, threads: int = 0, graph: bytes | None = None) -> "Session":
         """Opens a model file on the CPU.
 
         Args:
             onnx_file: An `.onnx` file, its external data beside it.
             threads: Threads one run may use; 0 lets ONNX Runtime take every physical core.
+            graph: The file's edited content; the file itself is then not read, and external data
+                are looked for beside it all the same.
 
         Raises:
             ModelBroken: The file is no ONNX model or uses what this runtime does not know.
@@ -72,9 +99,15 @@ class Session:
         options.add_session_config_entry(
             "session.intra_op.spin_duration_us", str(_SPIN_MICROSECONDS)
         )
+        if graph is not None:
+            options.add_session_config_entry(
+                "session.model_external_initializers_file_folder_path", str(onnx_file.parent)
+            )
         try:
             session = ort.InferenceSession(
-                str(onnx_file), sess_options=options, providers=["CPUExecutionProvider"]
+                str(onnx_file) if graph is None else graph,
+                sess_options=options,
+                providers=["CPUExecutionProvider"],
             )
         except Exception as error:  # The runtime's errors share no base class of their own.
             reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
@@ -114,9 +147,19 @@ class Binding:
         """Binds an array to an output; its shape must be the output's at the next run."""
         self._binding.bind_ortvalue_output(name, self._keep("out:" + name, array))
 
-    def run(self) -> None:
-        """Runs once over what is bound."""
-        self._session.run_with_iobinding(self._binding)
+    def run(self, stop: Stop | None = None) -> None:
+        """Runs once over what is bound.
+
+        Raises:
+            Interrupted: The stop was set before the end. The session stays usable; bound outputs
+                may hold anything.
+        """
+        try:
+            self._session.run_with_iobinding(self._binding, stop and stop.options)
+        except Exception as error:  # The runtime's errors share no base class of their own.
+            if stop is None or not stop.is_set:
+                raise
+            raise Interrupted("the run was stopped") from error
 
     def _keep(self, slot: str, array: Array) -> "ort.OrtValue":
         value = ort.OrtValue.ortvalue_from_numpy(array)
