@@ -7,10 +7,13 @@ Blocking, and safe to call from several threads; callers queue for a model thems
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from engine import __version__
+from engine import __version__, memory
+from engine.budget import Budget, estimate
 from engine.corpus import Document, Hit
 from engine.decode.decoder import Decoder
 from engine.documents.finder import resolved
@@ -20,7 +23,7 @@ from engine.embed.embedder import Embedder
 from engine.errors import EngineError, ModelMissing, StoreError, Unavailable
 from engine.models import catalog, fetcher, installed
 from engine.models.installed import Choice
-from engine.models.spec import DecoderSpec, EmbedderSpec, Task
+from engine.models.spec import DecoderSpec, EmbedderSpec, ModelSpec, Task
 from engine.residency import Resident, State
 from engine.runtime import providers
 from engine.search import search
@@ -43,6 +46,8 @@ class EngineOptions:
     pull: bool = False
     """Fetch a missing default model when it is first needed."""
     offline: bool = False
+    memory_limit_bytes: int = 0
+    """What models may hold together, as estimated before they are loaded; 0 is no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +65,10 @@ class ModelStatus:
     max_tokens: int = 0
     license: str = ""
     source: str = ""
+    memory_bytes: int = 0
+    """What it takes once it is loaded, without caches, as estimated."""
+    idle_seconds: float | None = None
+    """How long it has not been used; None while it is in use or not in memory."""
 
 
 class Engine:
@@ -74,6 +83,7 @@ class Engine:
         self.embedder: Resident[Embedder] = Resident("embedding model", self._open_embedder)
         self.decoder: Resident[Decoder] = Resident("language model", self._open_decoder)
         self._choices: dict[Task, Choice] = {}
+        self._budget = Budget(options.memory_limit_bytes)
         self._closing = threading.Event()
         self._store_lock = threading.Lock()
         self._unfinished: dict[str, Vectors] = {}
@@ -85,8 +95,8 @@ class Engine:
         Raises:
             EngineError: No embedder, a blank question, or an index of another embedder.
         """
-        embedder = self.embedder.get()
-        return search(embedder, self._store_for(embedder), question, limit)
+        with self.embedder.lease() as embedder:
+            return search(embedder, self._store_for(embedder.spec), question, limit)
 
     def index(self, root: Path, *, rebuild: bool = False) -> Generator[IndexProgress]:
         """Brings the index of a folder or file up to date, step by step.
@@ -99,15 +109,15 @@ class Engine:
             EngineError: No embedder, no such folder, or an index of another embedder; then
                 nothing was changed.
         """
-        embedder = self.embedder.get()
-        indexer = Indexer(
-            self._store_for(embedder),
-            lambda texts: embedder.embed(texts, "document").vectors,
-            embedder.count_tokens,
-            embedder.text_tokens,
-            self._unfinished,
-        )
-        yield from indexer.run(resolved(root), rebuild=rebuild)
+        with self.embedder.lease() as embedder:
+            indexer = Indexer(
+                self._store_for(embedder.spec),
+                lambda texts: embedder.embed(texts, "document").vectors,
+                embedder.count_tokens,
+                embedder.text_tokens,
+                self._unfinished,
+            )
+            yield from indexer.run(resolved(root), rebuild=rebuild)
 
     def documents(self, *, after: str = "", limit: int = 100) -> list[Document]:
         """Indexed documents in the order of their paths, those behind the path `after`."""
@@ -146,9 +156,8 @@ class Engine:
     def index_problem(self) -> str:
         """Why the index cannot be searched as it is, or empty."""
         try:
-            embedder = self.embedder.loaded()
-            if embedder is not None:
-                self._store_for(embedder).check_embedder()
+            if (spec := self._embedder_in_use()) is not None:
+                self._store_for(spec).check_embedder()
         except StoreError as error:
             return str(error)
         return ""
@@ -159,6 +168,14 @@ class Engine:
             self._status("embed", self.embedder, self.options.embedder),
             self._status("generate", self.decoder, self.options.decoder),
         )
+
+    def free_idle(self, idle_seconds: float) -> list[str]:
+        """Frees the models that have not been used for so long; their names, for people."""
+        return [place.name for place in (self.decoder, self.embedder) if place.free(idle_seconds)]
+
+    def resident_bytes(self) -> int:
+        """Bytes of physical memory that the whole process holds now; 0 if that is not known."""
+        return memory.resident_bytes()
 
     def store(self) -> Store:
         """The index, opened at first use."""
@@ -183,8 +200,14 @@ class Engine:
             if part is not None:
                 part.close(timeout if timeout < 0 else max(0.0, end - time.monotonic()))
 
-    def _store_for(self, embedder: Embedder) -> Store:
-        spec = embedder.spec
+    def _embedder_in_use(self) -> EmbedderSpec | None:
+        """The embedder that is in memory, or was."""
+        if (model := self.embedder.loaded()) is not None:
+            return model.spec
+        before = self._choices.get("embed")
+        return before.spec if before and isinstance(before.spec, EmbedderSpec) else None
+
+    def _store_for(self, spec: EmbedderSpec) -> Store:
         store = self.store()
         store.use(EmbeddingSpace(spec.model_id, spec.fingerprint, spec.dimensions))
         return store
@@ -192,20 +215,28 @@ class Engine:
     def _open_embedder(self, report: Report) -> Embedder:
         choice = self._choice("embed", self.options.embedder, report)
         assert isinstance(choice.spec, EmbedderSpec)
-        embedder = Embedder.open(choice.spec, threads=self.options.threads)
+        with self._room(choice.spec, self.embedder, self.decoder):
+            embedder = Embedder.open(choice.spec, threads=self.options.threads)
         self._choices["embed"] = choice
         return embedder
 
     def _open_decoder(self, report: Report) -> Decoder:
         choice = self._choice("generate", self.options.decoder, report)
         assert isinstance(choice.spec, DecoderSpec)
-        decoder = Decoder.open(choice.spec, threads=self.options.threads)
+        with self._room(choice.spec, self.decoder, self.embedder):
+            decoder = Decoder.open(choice.spec, threads=self.options.threads)
         self._choices["generate"] = choice
         return decoder
 
+    def _room(
+        self, spec: ModelSpec, place: Resident[Any], other: Resident[Any]
+    ) -> AbstractContextManager[None]:
+        return self._budget.room(estimate(spec), spec.model_id, place, [other])
+
     def _choice(self, task: Task, wanted: str | None, report: Report) -> Choice:
         try:
-            choice = installed.choose(task, self.options.models_dir, wanted)
+            before = None if wanted else self._same_again(task)
+            choice = before or installed.choose(task, self.options.models_dir, wanted)
         except ModelMissing:
             if not self.options.pull or self.options.offline:
                 raise
@@ -213,6 +244,16 @@ class Engine:
             choice = installed.choose(task, self.options.models_dir, wanted)
         report(f"loading {choice.spec.model_id}")
         return choice
+
+    def _same_again(self, task: Task) -> Choice | None:
+        """The model that was freed, if it is still there: a better one must not take its place
+        while the server runs, for it would not find what the first one indexed."""
+        if (before := self._choices.get(task)) is None:
+            return None
+        with suppress(EngineError):
+            found = installed.choose(task, self.options.models_dir, before.spec.model_id)
+            return replace(found, reason=before.reason)
+        return None
 
     def _fetch(self, known: catalog.KnownModel, report: Report) -> None:
         steps = fetcher.fetch(known, self.options.models_dir, offline=self.options.offline)
@@ -227,7 +268,8 @@ class Engine:
     ) -> ModelStatus:
         model = place.loaded()
         try:
-            choice = self._choices.get(task) if model is not None else None
+            kept = place.state in ("ready", "idle")
+            choice = self._choices.get(task) if kept else None
             choice = choice or installed.choose(task, self.options.models_dir, wanted)
         except EngineError as error:
             why = place.activity or str(place.failure or error)
@@ -244,4 +286,6 @@ class Engine:
             max_tokens=spec.max_tokens,
             license=spec.license,
             source=spec.source,
+            memory_bytes=estimate(spec),
+            idle_seconds=place.idle_seconds,
         )

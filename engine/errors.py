@@ -10,7 +10,9 @@
     ├── Unavailable         the request was fine, the machine cannot serve it now
     │   ├── ModelMissing
     │   ├── ModelBroken
-    │   └── FetchFailed
+    │   ├── FetchFailed
+    │   ├── NoRoom
+    │   └── Overloaded
     └── StoreError          the index cannot be used as it is
         ├── WrongEmbedder
         └── NewerSchema
@@ -62,6 +64,14 @@ class ModelBroken(Unavailable):
 
 class FetchFailed(Unavailable):
     """A model could not be fetched; the message says what was tried and what to do."""
+
+
+class NoRoom(Unavailable):
+    """A model does not fit into the memory that models may take."""
+
+
+class Overloaded(Unavailable):
+    """Others have taken what is there; the same request may be served a moment later."""
 
 
 class StoreError(EngineError):

@@ -106,3 +106,131 @@ def test_closing_does_not_wait_longer_than_told_for_a_load():
     assert place.state == "loading"
     gate.set()
     thread.join()
+
+
+class Clock:
+    """Time that passes when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_model_in_use_is_never_freed():
+    place = Resident("model", lambda _: Model())
+    first, second = place.lease(), place.lease()
+    with first as model:
+        assert not place.free()
+    assert not place.free(), "the second use goes on"
+    assert not model.closed
+    second.release()
+    second.release()
+    assert place.free()
+    assert model.closed
+    assert place.loaded() is None
+    assert place.state == "idle"
+
+
+def test_a_use_that_fails_ends_as_any_other():
+    place = Resident("model", lambda _: Model())
+    with pytest.raises(ZeroDivisionError), place.lease():
+        raise ZeroDivisionError
+    assert place.free()
+
+
+def test_only_what_was_not_used_for_so_long_is_freed():
+    clock = Clock()
+    place = Resident("model", lambda _: Model(), clock)
+    assert place.idle_seconds is None
+    with place.lease():
+        clock.now = 50
+        assert place.idle_seconds is None
+    clock.now = 349.9
+    assert place.idle_seconds == pytest.approx(299.9)
+    assert not place.free(300)
+    clock.now = 350
+    assert place.free(300)
+    assert place.idle_seconds is None
+
+
+def test_a_model_that_was_freed_is_loaded_again_at_the_next_use():
+    place = Resident("model", lambda _: Model())
+    first = place.get()
+    assert place.free()
+    assert not place.free(), "there is nothing to free"
+    with place.lease() as second:
+        assert second is not first
+        assert not second.closed
+    assert place.state == "ready"
+
+
+def test_a_use_that_comes_while_the_model_is_being_freed_gets_a_new_one():
+    freeing, go_on = threading.Event(), threading.Event()
+
+    class Slow(Model):
+        def close(self) -> None:
+            freeing.set()
+            assert go_on.wait(10)
+            super().close()
+
+    made = [Slow(), Model()]
+    place = Resident("model", lambda _: made.pop(0))
+    place.get()
+    freed = threading.Thread(target=place.free)
+    freed.start()
+    assert freeing.wait(10)
+    assert place.lease_loaded() is None
+    found: list[Model] = []
+    user = threading.Thread(target=lambda: found.append(place.get()))
+    user.start()
+    go_on.set()
+    freed.join(10)
+    user.join(10)
+    assert not found[0].closed
+    assert made == []
+
+
+def test_a_load_under_way_is_left_alone_and_frees_nothing():
+    gate, started = threading.Event(), threading.Event()
+
+    def load(report):
+        started.set()
+        assert gate.wait(10)
+        return Model()
+
+    place = Resident("model", load)
+    thread = threading.Thread(target=place.get)
+    thread.start()
+    assert started.wait(10)
+    assert not place.free()
+    gate.set()
+    thread.join(10)
+    assert place.state == "ready"
+
+
+def test_threads_that_use_and_free_at_once_never_meet_a_closed_model():
+    place = Resident("model", lambda _: Model())
+    closed: list[bool] = []
+    over = threading.Event()
+
+    def use() -> None:
+        for _ in range(300):
+            with place.lease() as model:
+                closed.append(model.closed)
+
+    def free() -> None:
+        while not over.is_set():
+            place.free()
+
+    users = [threading.Thread(target=use) for _ in range(4)]
+    freer = threading.Thread(target=free)
+    for thread in (freer, *users):
+        thread.start()
+    for thread in users:
+        thread.join(60)
+    over.set()
+    freer.join(60)
+    assert len(closed) == 1200
+    assert not any(closed)

@@ -1,0 +1,49 @@
+"""What a freed model took goes back to the system, and the next load finds as much again."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine import memory
+
+needs_statm = pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(),
+    reason="needs POSIX with /proc, where a process sees what memory it holds",
+)
+
+
+@needs_statm
+def test_what_the_process_holds_grows_with_what_it_holds():
+    before = memory.resident_bytes()
+    block = bytearray(b"x" * 50_000_000)
+    during = memory.resident_bytes()
+    del block
+    memory.give_back()
+    assert during - before >= 40_000_000
+    assert memory.resident_bytes() <= during - 40_000_000
+
+
+@needs_statm
+def test_unloading_returns_what_loading_took_again_and_again(models_dir, tmp_path):
+    child = Path(__file__).with_name("unloading_child.py")
+    result = subprocess.run(
+        [sys.executable, str(child), str(models_dir), str(tmp_path / "index.sqlite")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    turns = json.loads(result.stdout)
+    for name, least in (("answer", 160_000_000), ("embed", 90_000_000)):
+        first, *later = turns[name]
+        assert first["freed"] == [{"answer": "language model", "embed": "embedding model"}[name]]
+        assert first["taken"] >= least, "the model's weights are in memory while it is used"
+        # The first turn also brings libraries in, which stay.
+        assert first["kept"] <= 0.2 * first["taken"]
+        for turn in later:
+            assert turn["text"] == first["text"]
+            assert turn["taken"] >= least
+            assert turn["kept"] <= 0.2 * turn["taken"]
