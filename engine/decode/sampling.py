@@ -1,43 +1,46 @@
 """SamplingParams, and the choice of the next token from logits.
 
-Knows numbers only. Order of the filters, as in Hugging Face's generation: temperature, top_k,
-top_p, min_p; the draw is over what is left. The same seed on the same logits draws the same tokens.
+Knows numbers only. Order: logit_bias, repetition, frequency and presence penalty, min_tokens
+(vLLM's order, but that it excludes stop tokens first, which makes no difference); then
+temperature, top_k, top_p, min_p, as in Hugging Face's generation; the draw is over what is left.
+The same seed on the same logits draws the same tokens.
 """
 
 import math
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.decode.filters import candidates, drawn, largest
+from engine.decode.limits import Limits, check_ids, check_number, check_texts, frozen_numbers
+from engine.decode.penalties import Penalties
 from engine.errors import InvalidInput, ModelBroken
 
-Floats = NDArray[np.float64]
+Logits = NDArray[np.float32]
 
-_STOP_STRINGS = 16
-_STOP_CHARACTERS = 256
-
-# name: (type, least, greatest), both allowed. 2 is what OpenAI's API takes as the highest
-# temperature; above it every model babbles. Seeds are 64 bits, signed or not.
-_LIMITS: dict[str, tuple[type[int | float], float, float]] = {
+# 2 is what OpenAI's API takes as the highest temperature; above it every model babbles. Its are
+# also the limits of presence_penalty, frequency_penalty, logit_bias and logprobs. A repetition
+# penalty is useful between 1 and 1.3; ten either way leaves room. Seeds are 64 bits, signed or not.
+_LIMITS: dict[str, Limits] = {
     "max_tokens": (int, 1, 1_000_000),
+    "min_tokens": (int, 0, 1_000_000),
     "temperature": (float, 0.0, 2.0),
     "top_k": (int, 0, 1_000_000),
     "top_p": (float, 0.0, 1.0),
     "min_p": (float, 0.0, 1.0),
+    "repetition_penalty": (float, 0.1, 10.0),
+    "presence_penalty": (float, -2.0, 2.0),
+    "frequency_penalty": (float, -2.0, 2.0),
     "seed": (int, -(2**63), 2**64 - 1),
+    "logprobs": (int, 0, 20),
 }
-_KINDS: dict[type, str] = {int: "a whole number", float: "a number"}
-
-# Sorting so few is nearly free, and a nucleus is seldom larger; if it is, everything is sorted.
-_USUAL_NUCLEUS = 512
-
-# A token this many temperatures below the best one has a probability under e**-20 = 2e-9 of it.
-# Leaving such tokens out first makes every later step cheap: with top_p 0.9 a choice from SmolLM2's
-# 49,152 logits takes 107 us at temperature 0.7 and 179 us at 1, and about 370 us where all are kept
-# (medians over 60 steps of an answer; Linux x86-64, 2 cores).
-_NEGLIGIBLE = 20.0
+_OPTIONAL = ("seed", "logprobs")
+_BIAS: Limits = (float, -100.0, 100.0)
+_BIASES = 1_024
+_STOP_STRINGS, _STOP_CHARACTERS, _STOP_TOKENS = 16, 256, 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class SamplingParams:
 
     max_tokens: int = 256
     """At most so many tokens are chosen."""
+    min_tokens: int = 0
+    """So many tokens are chosen before a stop token may be, and before stop strings count."""
     temperature: float = 0.0
     """0 always takes the most probable token."""
     top_k: int = 0
@@ -54,17 +59,39 @@ class SamplingParams:
     """Only the most probable tokens that together reach this probability."""
     min_p: float = 0.0
     """Only tokens at least this many times as probable as the most probable one."""
+    repetition_penalty: float = 1.0
+    """Above 1, tokens of prompt and answer get less probable, by a factor on their logits."""
+    presence_penalty: float = 0.0
+    """Taken off the logit of each token that the answer has."""
+    frequency_penalty: float = 0.0
+    """Taken off the logit of each token once for each time that the answer has it."""
+    logit_bias: Mapping[int, float] = field(
+        default_factory=lambda: MappingProxyType({}), hash=False
+    )
+    """Added to the logits of these token ids; kept as a copy that cannot be changed."""
     seed: int | None = None
     """Makes an answer repeatable; None draws differently each time."""
     stop: tuple[str, ...] = ()
     """Texts that end the answer and are not part of it."""
+    stop_token_ids: tuple[int, ...] = ()
+    """Tokens that end the answer, beside the model's own, and are not part of its text."""
+    logprobs: int | None = None
+    """Gives each token's log probability, and those of so many most probable ones; None neither."""
 
     def __post_init__(self) -> None:
-        for name in _LIMITS:
+        for name, limits in _LIMITS.items():
             value = getattr(self, name)
-            if name != "seed" or value is not None:
-                _refuse_number(name, value)
-        _refuse_stop(self.stop)
+            if name not in _OPTIONAL or value is not None:
+                check_number(name, value, limits)
+        if self.min_tokens > self.max_tokens:
+            raise InvalidInput(
+                f"min_tokens must be at most max_tokens, {self.max_tokens}, "
+                f"but is {self.min_tokens}."
+            )
+        check_texts("stop", self.stop, _STOP_STRINGS, _STOP_CHARACTERS)
+        check_ids("stop_token_ids", self.stop_token_ids, _STOP_TOKENS)
+        bias = frozen_numbers("logit_bias", self.logit_bias, _BIASES, _BIAS)
+        object.__setattr__(self, "logit_bias", bias)
 
     @property
     def is_greedy(self) -> bool:
@@ -72,91 +99,152 @@ class SamplingParams:
         return self.temperature == 0.0
 
 
-def _refuse_number(name: str, value: object) -> None:
-    kind, least, greatest = _LIMITS[name]
-    if isinstance(value, bool) or not isinstance(value, (int, kind)):
-        raise InvalidInput(f"{name} must be {_KINDS[kind]}, but is {value!r}.")
-    if not least <= value <= greatest:
-        raise InvalidInput(f"{name} must be between {least} and {greatest}, but is {value}.")
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """How probable a chosen token was by the model itself: before bias, penalties and filters."""
 
-
-def _refuse_stop(stop: object) -> None:
-    if not isinstance(stop, tuple):
-        raise InvalidInput(f"stop must be a tuple of strings, but is a {type(stop).__name__}.")
-    texts = cast(tuple[object, ...], stop)
-    if len(texts) > _STOP_STRINGS:
-        raise InvalidInput(f"stop must be at most {_STOP_STRINGS} strings, but is {len(texts)}.")
-    for text in texts:
-        if not isinstance(text, str):
-            raise InvalidInput(f"stop must hold strings, but holds a {type(text).__name__}.")
-        if not 1 <= len(text) <= _STOP_CHARACTERS:
-            raise InvalidInput(
-                f"Each string of stop must have 1 to {_STOP_CHARACTERS} characters, "
-                f"but one has {len(text)}."
-            )
+    token_id: int
+    logprob: float
+    """Natural logarithm of its probability."""
+    top: tuple[tuple[int, float], ...]
+    """The most probable ids with theirs, best first; the chosen one may be among them or not."""
 
 
 class Sampler:
-    """Chooses the tokens of one answer."""
+    """Chooses the tokens of one answer: `adjust` the logits, `pick` a token, `count` it.
 
-    def __init__(self, params: SamplingParams) -> None:
+    Args:
+        params: How to choose.
+        prompt_ids: The prompt's tokens, for the repetition penalty.
+        stop_token_ids: The model's; those of `params` are added.
+    """
+
+    def __init__(
+        self,
+        params: SamplingParams,
+        prompt_ids: Sequence[int] = (),
+        stop_token_ids: Collection[int] = (),
+    ) -> None:
         self._params = params
-        seed = None if params.seed is None else params.seed % 2**64
-        self._random = np.random.default_rng(seed)
+        self._random = np.random.default_rng(None if params.seed is None else params.seed % 2**64)
+        self._penalties = Penalties(
+            params.repetition_penalty,
+            params.presence_penalty,
+            params.frequency_penalty,
+            prompt_ids,
+        )
+        self._stop_ids = np.array([*stop_token_ids, *params.stop_token_ids], np.intp)
+        self._biased_ids = np.array([*params.logit_bias], np.intp)
+        self._biases = np.array([*params.logit_bias.values()], np.float32)
+        self._counted = 0
 
-    def choose(self, logits: NDArray[np.float32]) -> int:
-        """The next token's id.
+    def adjust(self, logits: Logits) -> Logits:
+        """The logits with bias and penalties, stop tokens excluded before `min_tokens`.
 
         Args:
-            logits: One per token id, [vocabulary]; -inf is never chosen.
+            logits: As the model computed them, one per token id, [vocabulary].
+
+        Returns:
+            The same array if nothing applies, else a copy.
 
         Raises:
-            ModelBroken: It computed nonsense: its best logit is no finite number.
+            ModelBroken: The model computed nonsense: its best logit is no finite number.
+            InvalidInput: `logit_bias` names a token that the model does not have.
         """
-        best = int(np.argmax(logits))  # numpy takes a NaN for the greatest.
-        if not math.isfinite(logits[best]):
-            raise ModelBroken(
-                f"The language model computed {logits[best]} where a number was due; its weights "
-                "are damaged or its precision does not suit this machine: fetch it again."
+        _refuse_nonsense(float(logits[logits.argmax()]))
+        is_early = self._counted < self._params.min_tokens
+        if not (is_early or len(self._biases) or self._penalties.applies):
+            return logits
+        adjusted = logits.copy()
+        with np.errstate(over="ignore"):
+            if len(self._biases):
+                self._add_biases(adjusted)
+            if self._penalties.applies:
+                self._penalties.apply(adjusted)
+        if is_early:
+            adjusted[self._stop_ids[self._stop_ids < len(adjusted)]] = -np.inf
+        return adjusted
+
+    def pick(self, adjusted: Logits) -> int:
+        """The next token's id: the best one if greedy, of equals the first; else one is drawn.
+
+        A draw takes one random number, whatever may be drawn.
+
+        Args:
+            adjusted: What `adjust` gave; -inf, which a constraint may put there, is never chosen.
+
+        Raises:
+            InvalidInput: No token is left: `min_tokens` wants more where the constraint wants
+                none.
+            ModelBroken: The best logit is no number.
+        """
+        best = int(adjusted.argmax())  # numpy takes a NaN for the greatest.
+        score = float(adjusted[best])
+        if score == -math.inf:
+            raise InvalidInput(
+                "No token may follow: min_tokens asks for more than the form of the answer allows; "
+                "lower min_tokens or widen the form."
             )
-        if self._params.is_greedy:
-            return best
-        ids, weights = self._candidates(logits, float(logits[best]))
-        cumulative = np.cumsum(weights)
-        drawn = self._random.random() * cumulative[-1]
-        return int(ids[np.count_nonzero(cumulative[:-1] <= drawn)])
-
-    def _candidates(
-        self, logits: NDArray[np.float32], best: float
-    ) -> tuple[NDArray[np.intp], Floats]:
-        """The ids that may be drawn, and weights as their probabilities are; the best has 1."""
+        _refuse_nonsense(score)
         params = self._params
-        ids = np.flatnonzero(logits >= best - _NEGLIGIBLE * params.temperature)
-        weights = np.exp((logits[ids].astype(np.float64) - best) / params.temperature)
-        if 0 < params.top_k < len(ids):
-            kept = _largest(weights, params.top_k)
-            ids, weights = ids[kept], weights[kept]
-        if params.top_p < 1.0:
-            kept = _nucleus(weights, params.top_p)
-            ids, weights = ids[kept], weights[kept]
-        kept = np.flatnonzero(weights >= params.min_p)
-        return ids[kept], weights[kept]
+        if params.is_greedy:
+            return best
+        ids, weights = candidates(
+            adjusted, params.temperature, params.top_k, params.top_p, params.min_p
+        )
+        index = drawn(weights, self._random.random())
+        return index if ids is None else int(ids[index])
+
+    def count(self, token_id: int) -> None:
+        """Takes note of an accepted token: the next `adjust` sees it."""
+        self._counted += 1
+        self._penalties.count(token_id)
+
+    def choose(self, logits: Logits) -> int:
+        """Adjusts, picks and counts at once."""
+        token_id = self.pick(self.adjust(logits))
+        self.count(token_id)
+        return token_id
+
+    def logprob(self, logits: Logits, token_id: int) -> TokenLogprob | None:
+        """How probable a token was; None where `logprobs` does not ask for it.
+
+        Args:
+            logits: As the model computed them: not what `adjust` gave.
+            token_id: The chosen token.
+        """
+        if self._params.logprobs is None:
+            return None
+        best = logits.max()
+        log_sum = float(best) + math.log(np.exp(logits - best).sum(dtype=np.float64))
+        ids = largest(logits, self._params.logprobs)
+        logprobs = logits[ids].astype(np.float64) - log_sum
+        top = sorted(zip(ids.tolist(), logprobs.tolist(), strict=True), key=_best_first)
+        return TokenLogprob(token_id, float(logits[token_id]) - log_sum, tuple(top))
+
+    def _add_biases(self, logits: Logits) -> None:
+        highest = int(self._biased_ids.max())
+        if highest >= len(logits):
+            raise InvalidInput(
+                f"logit_bias names token {highest}, but the model's highest is {len(logits) - 1}."
+            )
+        logits[self._biased_ids] += self._biases
 
 
-def _nucleus(weights: Floats, top_p: float) -> NDArray[np.intp]:
-    """Indices of the fewest weights that reach the share `top_p` of them all, largest first."""
-    target = top_p * weights.sum()
-    largest = _largest(weights, _USUAL_NUCLEUS)
-    if weights[largest].sum() < target:
-        largest = _largest(weights, len(weights))
-    cumulative = np.cumsum(weights[largest])
-    return largest[: 1 + np.count_nonzero(cumulative[:-1] < target)]
+def margin(adjusted: Logits) -> float:
+    """How far the best logit is above the second best; inf if only one token is allowed."""
+    best = int(adjusted.argmax())
+    others = adjusted[:best].max(initial=-np.inf), adjusted[best + 1 :].max(initial=-np.inf)
+    return float(adjusted[best]) - float(max(others))
 
 
-def _largest(weights: Floats, count: int) -> NDArray[np.intp]:
-    """Indices of the so many largest weights, largest first."""
-    if count < len(weights):
-        indices = np.argpartition(-weights, count - 1)[:count]
-    else:
-        indices = np.arange(len(weights))
-    return indices[np.argsort(-weights[indices], kind="stable")]
+def _best_first(ranked: tuple[int, float]) -> float:
+    return -ranked[1]
+
+
+def _refuse_nonsense(best: float) -> None:
+    if not math.isfinite(best):
+        raise ModelBroken(
+            f"The language model computed {best} where a number was due; its weights "
+            "are damaged or its precision does not suit this machine: fetch it again."
+        )

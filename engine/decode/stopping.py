@@ -2,7 +2,8 @@
 
 Rule: a stop string is never shown, not even its beginning, however tokens and pieces cut it; and
 text waits only while it could still become one. The stop string that is complete first wins, so
-where the pieces were cut makes no difference.
+where the pieces were cut makes no difference. One that the first `min_tokens` tokens complete is
+ordinary text; one that they only begin counts (as in vLLM).
 """
 
 from collections.abc import Collection
@@ -17,8 +18,9 @@ class Stopping:
     """Watches one answer; `finish_reason` is None until it is finished.
 
     Args:
-        params: Whose `stop` and `max_tokens` hold.
-        stop_token_ids: Tokens that end an answer and are not part of its text.
+        params: Whose `stop`, `stop_token_ids`, `min_tokens` and `max_tokens` hold.
+        stop_token_ids: The model's: tokens that end an answer and are not part of its text. Whoever
+            chooses before `min_tokens` leaves them out; one that comes all the same ends.
         room: Tokens that the context window leaves, where that is less than `max_tokens`.
     """
 
@@ -26,9 +28,11 @@ class Stopping:
         self, params: SamplingParams, stop_token_ids: Collection[int], room: int | None = None
     ) -> None:
         self._stop = params.stop
-        self._stop_token_ids = frozenset(stop_token_ids)
+        self._stop_token_ids = frozenset((*stop_token_ids, *params.stop_token_ids))
+        self._least = params.min_tokens
         self._limit = params.max_tokens if room is None else min(params.max_tokens, room)
         self._held: str = ""
+        self._early = 0  # Characters at the start of `_held` that the first tokens gave.
         self._cut = False
         self.token_count = 0
         """Tokens chosen so far, a stop token included."""
@@ -48,13 +52,18 @@ class Stopping:
         if self._cut:
             return ""
         text = self._held + text
-        starts = [(start, stop) for stop in self._stop if (start := text.find(stop)) >= 0]
-        if starts:
+        if 0 < self.token_count <= self._least:
+            self._early = len(text)
+        ends = [
+            (start + len(stop), start)
+            for stop in self._stop
+            if (start := text.find(stop, max(0, self._early - len(stop) + 1))) >= 0
+        ]
+        if ends:
             self._cut, self._held, self.finish_reason = True, "", "stop"
-            _end, start = min((start + len(stop), start) for start, stop in starts)
-            return text[:start]
+            return text[: min(ends)[1]]
         shown = len(text) - self._possible_beginning(text)
-        self._held = text[shown:]
+        self._held, self._early = text[shown:], max(0, self._early - shown)
         return text[:shown]
 
     def finish(self, text: str) -> str:
