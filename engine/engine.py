@@ -15,7 +15,7 @@ from typing import Any
 from engine import __version__, memory
 from engine.budget import Budget, estimate
 from engine.corpus import Document, Hit
-from engine.decode.decoder import Decoder
+from engine.decode.decoder import Decoder, DecoderOptions
 from engine.documents.finder import resolved
 from engine.documents.indexer import Indexer, IndexProgress
 from engine.documents.readers.interface import split_lines
@@ -224,7 +224,7 @@ class Engine:
         choice = self._choice("generate", self.options.decoder, report)
         assert isinstance(choice.spec, DecoderSpec)
         with self._room(choice.spec, self.decoder, self.embedder):
-            decoder = Decoder.open(choice.spec, threads=self.options.threads)
+            decoder = Decoder.open(choice.spec, DecoderOptions(threads=self.options.threads))
         self._choices["generate"] = choice
         return decoder
 

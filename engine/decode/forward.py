@@ -1,8 +1,13 @@
-"""Runs the graph over the next tokens of one sequence.
+"""Runs the graph over the next tokens of sequences: of one, or one token of each of several.
 
 Knows the published names of a decoder's inputs and outputs, those that onnxruntime-genai's exports
 of Phi-3 use, and one of our own: where a graph takes `logits_rows`, only the rows asked for are
 computed, which spares a prompt the largest multiplication for every token but its last.
+
+Rule: what a run computes for a token does not depend on its neighbours. Runs over two tokens or
+more give the same bits however the tokens are cut into runs, and a run over one token of each of
+several rows the same as over each alone (SmolLM2, ONNX Runtime 1.32). One token alone and the same
+token among others differ in their last bits, because attention takes another kernel.
 """
 
 from collections.abc import Sequence
@@ -10,63 +15,113 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.decode.kv_cache import CacheLayout, KVCache
+from engine.decode.kv_cache import CacheLayout, KVCache, Row
 from engine.errors import ModelBroken
-from engine.runtime.session import Array, Session
+from engine.runtime.session import Array, Binding, Interrupted, Session, Stop
 
 _IDS, _MASK, _ROWS, _LOGITS = "input_ids", "attention_mask", "logits_rows", "logits"
 
+Logits = NDArray[np.float32]
+
 
 class Forward:
-    """Runs the graph over the next tokens of one sequence."""
+    """The graph with its cache of keys and values."""
 
-    def __init__(self, session: Session, layout: CacheLayout, capacity: int) -> None:
-        self._cache = KVCache(session, layout, capacity)
+    def __init__(self, session: Session, context: int, kv_limit_bytes: int) -> None:
+        """A graph with an empty cache.
+
+        Args:
+            session: An opened decoder graph.
+            context: Tokens that a sequence may have at most.
+            kv_limit_bytes: What the cache may take.
+
+        Raises:
+            ModelBroken: The graph is of a form that is not served.
+        """
+        self.layout = served_layout(session)
+        self.cache = KVCache(session, self.layout, context, kv_limit_bytes)
         self._ids_type = session.inputs[_IDS].dtype
-        self._mask: Array = np.ones((1, capacity), session.inputs[_MASK].dtype)
-        self._logits_shape = _logits_shape(session)
-        self._logits: Array | None = None
-        self._row: Array | None = None
-        if _ROWS in session.inputs:
-            self._row = np.zeros(1, np.int64)
-            self._cache.binding.bind_input(_ROWS, self._row)
+        self._mask_type = session.inputs[_MASK].dtype
+        self._takes_rows = _ROWS in session.inputs
+        self._vocabulary, self._logits_type = _logits_shape(session)
+        self._ones: Array = np.ones((1, context), self._mask_type)
+        self._logits: Array = np.zeros(0, self._logits_type)
 
-    def __call__(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
-        """Logits [vocabulary] after these tokens; valid until the next call.
+    def extend(
+        self, row: Row, token_ids: Sequence[int], wanted: int = 1, stop: Stop | None = None
+    ) -> Logits:
+        """Runs one row over its next tokens.
+
+        Args:
+            row: Whose `position` moves on.
+            token_ids: At least one.
+            wanted: For how many of the last tokens logits are computed.
+            stop: Ends the run from another thread.
+
+        Returns:
+            Logits [wanted, vocabulary], valid until the next run.
+
+        Raises:
+            Interrupted: By `stop`; the row is as before.
+            ModelBroken: The graph cannot run on them.
+        """
+        count = len(token_ids)
+        self.cache.reserve(row.position + count)
+        binding = self.cache.binding(row.index, 1)
+        ids = np.array([token_ids], self._ids_type)
+        rows = np.arange(count - wanted, count)
+        logits = self._run(binding, ids, self._ones[:, : row.position + count], rows, stop)
+        row.position += count
+        return logits[0, -wanted:]
+
+    def step(self, rows: Sequence[Row], token_ids: Sequence[int]) -> Logits:
+        """Runs several rows over the next token of each.
+
+        Rows that lie between them run along on a token that is not kept.
+
+        Returns:
+            Logits [rows, vocabulary], in the order of `rows`.
 
         Raises:
             ModelBroken: The graph cannot run on them.
         """
-        count, binding = len(token_ids), self._cache.binding
-        binding.bind_input(_IDS, np.array([token_ids], self._ids_type))
-        binding.bind_input(_MASK, self._mask[:, : self._cache.position + count])
-        if self._row is not None:
-            self._row[0] = count - 1
-        logits = self._bound_logits(count if self._row is None else 1)
+        batch = self.cache.rows[: 1 + max(row.index for row in rows)]
+        widths = [row.position + 1 for row in batch]
+        self.cache.reserve(max(widths))
+        ids = np.zeros((len(batch), 1), self._ids_type)
+        ids[[row.index for row in rows], 0] = token_ids
+        mask = np.arange(max(widths)) < np.array(widths)[:, None]
+        binding = self.cache.binding(0, len(batch))
+        logits = self._run(binding, ids, mask.astype(self._mask_type), np.zeros(1, np.int64), None)
+        for row in rows:
+            row.position += 1
+        return logits[[row.index for row in rows], -1]
+
+    def _run(
+        self, binding: Binding, ids: Array, mask: Array, rows: NDArray[np.int64], stop: Stop | None
+    ) -> Logits:
+        binding.bind_input(_IDS, ids)
+        binding.bind_input(_MASK, mask)
+        if self._takes_rows:
+            binding.bind_input(_ROWS, rows)
+        count = len(rows) if self._takes_rows else ids.shape[1]
+        shape = (len(ids), count, self._vocabulary)
+        if self._logits.shape != shape:
+            self._logits = np.zeros(shape, self._logits_type)
+        binding.bind_output(_LOGITS, self._logits)
         try:
-            binding.run()
+            binding.run(stop)
+        except Interrupted:
+            raise
         except Exception as error:  # The runtime's errors share no base class of their own.
             reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
             raise ModelBroken(
-                f"The language model failed on {count} tokens after {self._cache.position} others "
-                f"({reason}). Its graph, tokenizer and configuration must belong together, and its "
-                "attention must be GroupQueryAttention: fetch or export it again."
+                f"The language model failed on {ids.shape[1]} tokens after "
+                f"{mask.shape[1] - ids.shape[1]} others ({reason}). Its graph, tokenizer and "
+                "configuration must belong together, and its attention must be "
+                "GroupQueryAttention: fetch or export it again."
             ) from error
-        self._cache.advance(count)
-        return logits[0, -1].astype(np.float32, copy=False)
-
-    def close(self) -> None:
-        """Frees the cache."""
-        self._cache.close()
-        self._logits = None
-
-    def _bound_logits(self, rows: int) -> Array:
-        """The output array; a bound output keeps its shape, so another shape is bound anew."""
-        if self._logits is None or self._logits.shape[1] != rows:
-            vocabulary, dtype = self._logits_shape
-            self._logits = np.zeros((1, rows, vocabulary), dtype)
-            self._cache.binding.bind_output(_LOGITS, self._logits)
-        return self._logits
+        return self._logits.astype(np.float32, copy=False)
 
 
 def _logits_shape(session: Session) -> tuple[int, type[np.generic]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tiny_models import write_decoder
 
-from engine.decode.decoder import Decoder
+from engine.decode.decoder import Decoder, DecoderOptions
 from engine.models.folder import read_installed
 from engine.models.spec import DecoderSpec
 
@@ -18,7 +18,7 @@ def tiny_spec(tmp_path_factory: pytest.TempPathFactory) -> DecoderSpec:
 
 @pytest.fixture(scope="session")
 def tiny(tiny_spec: DecoderSpec) -> Iterator[Decoder]:
-    decoder = Decoder.open(tiny_spec, threads=1)
+    decoder = Decoder.open(tiny_spec, DecoderOptions(threads=1))
     yield decoder
     decoder.close()
 

@@ -1,0 +1,223 @@
+"""Answers that grow together: each is what it would be alone, whoever comes and goes."""
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_models import Form, write_decoder
+
+from engine.decode.answer import Answer
+from engine.decode.decoder import Decoder, DecoderOptions
+from engine.decode.sampling import SamplingParams
+from engine.decode.sequence import Piece
+from engine.decode.slots import part_size
+from engine.errors import ModelBroken, PromptTooLong, Unavailable
+from engine.models.spec import DecoderSpec
+from engine.text.chat import Message
+
+Asked = tuple[list[Message], SamplingParams]
+ASK = [Message("user", "the thing in 中")]
+LONG = [Message("user", "the thing in there, " * 20)]
+WORDS = ("the", "thing", "in", "there", "and", "a", "few", "more", "words,", "中", "ã", "differ")
+
+
+def _ids(pieces: list[Piece]) -> list[int]:
+    return [piece.token_id for piece in pieces if piece.token_id is not None]
+
+
+def _asked(random: random.Random, longest: int, max_tokens: int) -> Asked:
+    text = " ".join(random.choices(WORDS, k=random.randint(1, longest)))
+    warm = {"temperature": 1.3, "seed": random.randint(0, 9)} if random.random() < 0.3 else {}
+    params = SamplingParams(max_tokens=random.randint(1, max_tokens), **warm)  # type: ignore[arg-type]
+    return [Message("user", text)], params
+
+
+def _together(
+    decoder: Decoder, asked: list[Asked], random: random.Random
+) -> dict[int, list[Piece]]:
+    """Pieces of all requests, joining at random moments and fetched in random turns."""
+    waiting, pieces = list(enumerate(asked)), {index: list[Piece]() for index in range(len(asked))}
+    running: dict[int, Answer] = {}
+    while waiting or running:
+        if waiting and (not running or random.random() < 0.2):
+            index, (messages, params) = waiting.pop(0)
+            running[index] = decoder.generate(messages, params)
+        index = random.choice(list(running))
+        piece = next(running[index], None)
+        if piece is None:
+            del running[index]
+        else:
+            pieces[index].append(piece)
+    return pieces
+
+
+@pytest.fixture(scope="module")
+def tiny8(tiny_spec: DecoderSpec) -> Decoder:
+    return Decoder.open(tiny_spec, DecoderOptions(threads=1, slots=8, prefill_chunk=16))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_answers_that_join_and_leave_at_random_are_what_each_is_alone(
+    tiny: Decoder, tiny8: Decoder, seed: int
+) -> None:
+    turns = random.Random(seed)
+    asked = [_asked(turns, 40, 60) for _ in range(12)]
+    together = _together(tiny8, asked, turns)
+    for index, (messages, params) in enumerate(asked):
+        assert _ids(together[index]) == _ids(list(tiny.generate(messages, params)))
+    assert tiny8.status().kv_bytes == 0
+
+
+def test_smollm2_answers_together_are_what_each_is_alone(smollm2: Decoder) -> None:
+    turns = random.Random(0)
+    questions = ["What is the capital of Japan?", "Why is the sky blue?", "Name three birds.", "Hi"]
+    asked = [
+        ([Message("user", text)], SamplingParams(max_tokens=24 + 4 * index))
+        for index, text in enumerate(questions)
+    ]
+    together = _together(smollm2, asked, turns)
+    for index, (messages, params) in enumerate(asked):
+        assert _ids(together[index]) == _ids(list(smollm2.generate(messages, params)))
+
+
+def test_answers_fetched_in_threads_are_what_each_is_alone(tiny: Decoder, tiny8: Decoder) -> None:
+    turns = random.Random(7)
+    asked = [_asked(turns, 30, 50) for _ in range(10)]
+    got: dict[int, list[Piece]] = {}
+
+    def fetch(index: int) -> None:
+        got[index] = list(tiny8.generate(*asked[index]))
+
+    threads = [threading.Thread(target=fetch, args=(index,)) for index in range(len(asked))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for index, request in enumerate(asked):
+        assert _ids(got[index]) == _ids(list(tiny.generate(*request)))
+
+
+def test_a_long_prompt_lets_a_running_answer_go_on(tiny8: Decoder) -> None:
+    answer = tiny8.generate(ASK, SamplingParams(max_tokens=200))
+    while next(answer).token_id is None:
+        pass
+    before = tiny8.status().kv_tokens
+    late = tiny8.generate(LONG, SamplingParams(max_tokens=1))
+    parts = 0
+    while (last := next(late)).token_id is None:
+        parts += 1
+    assert last.usage is not None
+    assert parts > 10
+    # While the last of the parts were read the other got a token after each: it alone is left.
+    assert parts - 1 <= tiny8.status().kv_tokens - before <= parts
+    answer.close()
+
+
+def test_more_answers_than_slots_wait_in_the_order_in_which_they_came(
+    tiny_spec: DecoderSpec,
+) -> None:
+    decoder = Decoder.open(tiny_spec, DecoderOptions(threads=1, slots=2))
+    answers = [decoder.generate(ASK, SamplingParams(max_tokens=30)) for _ in range(2)]
+    for answer in answers:
+        next(answer)
+    order: list[int] = []
+    started = threading.Barrier(3)
+
+    def fetch(index: int) -> None:
+        answer = decoder.generate(ASK, SamplingParams(max_tokens=2))
+        started.wait()
+        assert _ids(list(answer))
+        order.append(index)
+
+    threads = [threading.Thread(target=fetch, args=(index,)) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    started.wait()
+    assert decoder.status().active == 2
+    expected = _ids(list(answers[0]))
+    assert _ids(list(answers[1])) == expected
+    for thread in threads:
+        thread.join()
+    assert sorted(order) == [0, 1]
+    status = decoder.status()
+    assert (status.active, status.waiting, status.kv_bytes) == (0, 0, 0)
+
+
+def test_a_cache_limit_makes_answers_wait_and_refuses_what_never_fits(
+    tiny_spec: DecoderSpec,
+) -> None:
+    token_bytes = 256
+    limit = DecoderOptions(threads=1, slots=4, kv_limit_bytes=300 * token_bytes)
+    decoder = Decoder.open(tiny_spec, limit)
+    first = decoder.generate(ASK, SamplingParams(max_tokens=200))
+    next(first)
+    second = decoder.generate(ASK, SamplingParams(max_tokens=200))
+    alone = _ids(list(decoder.generate(ASK, SamplingParams(max_tokens=1))))
+    assert _ids(list(second))[:1] == alone
+    assert decoder.status().active == 0
+    assert decoder.status().kv_bytes == 0
+    with pytest.raises(PromptTooLong, match="the cache has room for 300 with its answer"):
+        next(decoder.generate([Message("user", "x" * 300)], SamplingParams(max_tokens=1)))
+
+
+def test_an_interrupted_answer_ends_and_leaves_the_others(tiny8: Decoder) -> None:
+    expected = _ids(list(tiny8.generate(ASK, SamplingParams(max_tokens=20))))
+    kept = tiny8.generate(ASK, SamplingParams(max_tokens=20))
+    pieces = [next(kept), next(kept)]
+    gone = tiny8.generate(LONG, SamplingParams(max_tokens=20))
+    next(gone)
+    gone.interrupt()
+    assert list(gone) == []
+    assert tiny8.status().active == 1
+    assert _ids([*pieces, *kept]) == expected
+
+
+@pytest.mark.parametrize("end", [Answer.close, Answer.interrupt])
+def test_ending_an_answer_while_another_thread_fetches_from_it_ends_the_fetch(
+    tiny8: Decoder, end: Callable[[Answer], None]
+) -> None:
+    answer = tiny8.generate(LONG, SamplingParams(max_tokens=400))
+    next(answer)
+    thread = threading.Thread(target=lambda: list(answer))
+    thread.start()
+    end(answer)
+    thread.join()
+    assert tiny8.status().kv_bytes == 0
+
+
+def test_closing_a_decoder_ends_the_answers_in_work_with_a_sentence(tiny_spec: DecoderSpec) -> None:
+    decoder = Decoder.open(tiny_spec, DecoderOptions(threads=1))
+    answer = decoder.generate(ASK, SamplingParams(max_tokens=100))
+    next(answer)
+    next(answer)
+    decoder.close()
+    with pytest.raises(Unavailable, match="has been closed"):
+        list(answer)
+    assert list(answer) == []
+
+
+def test_a_failing_run_ends_those_who_took_part_and_the_next_is_right(tmp_path: Path) -> None:
+    spec = write_decoder(tmp_path, Form(context=256))
+    decoder = Decoder.open(replace(spec, max_tokens=512), DecoderOptions(threads=1))
+    doomed = [decoder.generate(ASK, SamplingParams(max_tokens=500)) for _ in range(2)]
+    for answer in doomed:
+        next(answer)
+    for answer in doomed:
+        with pytest.raises(ModelBroken, match="failed on 1 tokens"):
+            list(answer)
+    assert decoder.status().kv_bytes == 0
+    assert len(_ids(list(decoder.generate(ASK, SamplingParams(max_tokens=5))))) == 5
+
+
+@pytest.mark.parametrize("size", [2, 3, 16, 128])
+def test_no_token_of_a_prompt_is_ever_read_alone(size: int) -> None:
+    for prompt in range(2, 300):
+        unread, parts = prompt, list[int]()
+        while unread:
+            parts.append(part_size(unread, size))
+            unread -= parts[-1]
+        assert min(parts) >= 2
+        assert max(parts) <= size + 1
