@@ -63,6 +63,64 @@ def test_a_stop_token_ends_the_answer_and_counts() -> None:
     assert (stopping.finish_reason, stopping.token_count) == ("stop", 2)
 
 
+def test_a_stop_token_of_the_request_ends_the_answer_beside_the_models() -> None:
+    for token_id in (2, 7):
+        stopping = Stopping(SamplingParams(stop_token_ids=(7,)), stop_token_ids=(2,))
+        assert stopping.count(5)
+        assert not stopping.count(token_id)
+        assert stopping.finish_reason == "stop"
+
+
+def _stream_tokens(pieces: list[str], stop: tuple[str, ...], least: int) -> tuple[str, str | None]:
+    """A piece a token, until it is finished; what is shown, and why it ended."""
+    stopping = Stopping(SamplingParams(stop=stop, min_tokens=least), stop_token_ids=())
+    shown = ""
+    for piece in pieces:
+        assert stopping.count(5)
+        shown += stopping.show(piece)
+        if stopping.finish_reason is not None:
+            break
+    return shown + stopping.finish(""), stopping.finish_reason
+
+
+@pytest.mark.parametrize(
+    ("pieces", "stop", "least", "shown", "reason"),
+    [
+        (["a END", " b", " END", " c"], ("END",), 1, "a END b ", "stop"),
+        (["a END", " b", " END", " c"], ("END",), 2, "a END b ", "stop"),
+        (["a END", " b", " END", " c"], ("END",), 3, "a END b END c", None),
+        (["a EN", "D b"], ("END",), 1, "a ", "stop"),
+        (["a EN", "D b"], ("END",), 2, "a END b", None),
+        (["aa", "a"], ("aa",), 1, "a", "stop"),
+        (["ab", "x"], ("b", "abc"), 1, "abx", None),
+        (["ab", "c", "d"], ("b", "abcd"), 1, "", "stop"),
+        (["ab", "c", "b"], ("b", "abcd"), 1, "abc", "stop"),
+    ],
+)
+def test_a_stop_string_that_the_first_tokens_complete_is_text(
+    pieces: list[str], stop: tuple[str, ...], least: int, shown: str, reason: str | None
+) -> None:
+    assert _stream_tokens(pieces, stop, least) == (shown, reason)
+
+
+def test_stop_strings_after_min_tokens_are_found_however_the_pieces_are_cut() -> None:
+    chance = random.Random(6)
+    for _ in range(2_000):
+        text = "".join(chance.choices("ab\n", k=30))
+        stop = tuple("".join(chance.choices("ab\n", k=chance.randrange(1, 6))) for _ in range(3))
+        cuts = [0, *sorted(chance.sample(range(1, 30), 6)), 30]
+        pieces = [text[start:end] for start, end in pairwise(cuts)]
+        least = chance.randrange(8)
+        ends = sorted(
+            (start + len(s), start)
+            for s in stop
+            for start in range(30)
+            if text.startswith(s, start) and start + len(s) > cuts[least]
+        )
+        expected = (text[: ends[0][1]], "stop") if ends else (text, None)
+        assert _stream_tokens(pieces, stop, least) == expected
+
+
 def test_max_tokens_ends_the_answer_with_the_token_that_reaches_it() -> None:
     stopping = Stopping(SamplingParams(max_tokens=2), stop_token_ids=())
     assert stopping.count(5)
