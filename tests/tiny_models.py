@@ -142,6 +142,7 @@ def write_decoder(folder: Path, form: Form | None = None) -> DecoderSpec:
         chat_template=CHAT_TEMPLATE,
         bos_token="<|im_start|>",
         eos_token="<|im_end|>",
+        weight_bytes=(folder / "model.onnx").stat().st_size,
     )
 
 

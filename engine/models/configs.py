@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from engine.errors import ModelBroken
-from engine.models.spec import Pooling, Task
+from engine.models.spec import Pooling, SlidingWindow, Task, TensorNames
 
 Json = dict[str, Any]
 
@@ -24,6 +24,19 @@ _SWITCHES = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"
 _PROMPTS_FILE = "config_sentence_transformers.json"
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 _SERVED_MODULES = frozenset(["Transformer", "Pooling", "Normalize"])
+
+# Fields of TensorNames as genai_config.json calls them, and what other graphs a model may have.
+_TENSORS = {
+    "input_ids": "input_ids",
+    "attention_mask": "attention_mask",
+    "position_ids": "position_ids",
+    "past_key": "past_key_names",
+    "past_value": "past_value_names",
+    "logits": "logits",
+    "present_key": "present_key_names",
+    "present_value": "present_value_names",
+}
+_OTHER_PARTS = ("encoder", "embedding", "vision", "speech", "encoder_decoder_init")
 
 _TEMPLATE_FILE = "chat_template.jinja"
 
@@ -130,17 +143,59 @@ def embedder_max_tokens(folder: Path) -> int:
 
 
 def decoder_max_tokens(folder: Path) -> int:
-    """The context window, or the shorter one that slides along it.
+    """The context window, or the part of it for which keys and values may be kept.
 
-    A graph that was exported without the sliding window attends to tokens that the model never saw
-    in training; up to its width there is no difference.
+    LongRoPE (Phi-3 128k, Phi-3.5) turns keys by other angles as soon as a text is longer than its
+    original context: what was kept until then is wrong from there on, so it ends there.
     """
     config = read(folder, "config.json")
     said = _genai_model(folder).get("context_length") or config.get("max_position_embeddings")
     context = _required(said, "max_position_embeddings", folder)
-    slides = config.get("use_sliding_window") is not False
-    window = _positive(config.get("sliding_window")) if slides else None
-    return min(context, window or context)
+    scaling: Any = config.get("rope_scaling") or config.get("rope_parameters")
+    if not isinstance(scaling, dict) or "long_factor" not in scaling:
+        return context
+    name = "original_max_position_embeddings"
+    original = cast("Json", scaling).get(name) or config.get(name)
+    return min(context, _required(original, name, folder))
+
+
+def sliding_window(folder: Path) -> SlidingWindow | None:
+    """How far back a token was trained to attend; None for as far as there is something."""
+    config = read(folder, "config.json")
+    size = _positive(config.get("sliding_window"))
+    if size is None or config.get("use_sliding_window") is False:
+        return None
+    count = _positive(config.get("num_hidden_layers")) or 0
+    layers = frozenset(range(count))
+    if "layer_types" in config:
+        kinds = _list(config["layer_types"])
+        layers = frozenset(i for i, kind in enumerate(kinds) if kind == "sliding_attention")
+        count = len(kinds)
+    elif type(config.get("max_window_layers")) is int:
+        layers = frozenset(range(config["max_window_layers"], count))
+    if len(layers) == count:
+        return SlidingWindow(size=size)
+    return SlidingWindow(size=size, layers=layers) if layers else None
+
+
+def tensor_names(folder: Path) -> TensorNames:
+    """What the graph calls its inputs and outputs, as genai_config.json says.
+
+    Raises:
+        ModelBroken: It describes a model of several graphs, or one that is no plain decoder.
+    """
+    model = _genai_model(folder)
+    decoder = _object(model.get("decoder"))
+    parts = [name for name in _OTHER_PARTS if model.get(name)]
+    parts += ["pipeline"] if decoder.get("pipeline") else []
+    if parts or read(folder, "config.json").get("is_encoder_decoder") is True:
+        raise ModelBroken(
+            f"{folder.name} is a model of several graphs ({', '.join(parts) or 'encoder'}); served "
+            "are text decoders in one graph: choose another export or model."
+        )
+    said = {**_object(decoder.get("inputs")), **_object(decoder.get("outputs"))}
+    names = {field: said.get(name) for field, name in _TENSORS.items()}
+    return TensorNames(**{field: name for field, name in names.items() if isinstance(name, str)})
 
 
 def stop_token_ids(folder: Path) -> tuple[int, ...]:
@@ -198,14 +253,16 @@ def special_token(folder: Path, name: str) -> str:
 
 def decoder_filename(folder: Path) -> str:
     """The graph's file as genai_config.json names it; empty where that does not say."""
-    decoder = _genai_model(folder).get("decoder")
-    name = cast("Json", decoder).get("filename") if isinstance(decoder, dict) else None
+    name = _object(_genai_model(folder).get("decoder")).get("filename")
     return name if isinstance(name, str) else ""
 
 
 def _genai_model(folder: Path) -> Json:
-    model = read(folder, "genai_config.json").get("model")
-    return cast("Json", model) if isinstance(model, dict) else {}
+    return _object(read(folder, "genai_config.json").get("model"))
+
+
+def _object(value: Any) -> Json:
+    return cast("Json", value) if isinstance(value, dict) else {}
 
 
 def _modules(folder: Path) -> list[str]:

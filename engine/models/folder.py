@@ -5,10 +5,11 @@ user's own Hugging Face style folder, of which nothing is believed. Neither kind
 """
 
 from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import ModelBroken
-from engine.models import checksum, configs, external_data, manifest
+from engine.models import checksum, configs, external_data, manifest, surgery
 from engine.models.catalog import DecoderFacts, EmbedderFacts, Facts
 from engine.models.spec import DecoderSpec, EmbedderSpec
 
@@ -24,14 +25,15 @@ def read_installed(folder: Path) -> EmbedderSpec | DecoderSpec:
     """
     record = manifest.read(folder)
     manifest.require_files(folder, record)
-    hashes = {file.path: file.sha256 for file in record.files if not _is_config(file.path)}
-    return _spec(
-        folder,
-        facts=record.facts,
+    files = [file for file in record.files if not _is_config(file.path)]
+    weights = _Weights(
         onnx_file=folder / record.onnx_file,
-        hashes=hashes,
-        origin=(record.model_id, record.license, record.source),
+        size=sum(file.size for file in files if file.path != _TOKENIZER),
+        hashes={file.path: file.sha256 for file in files},
+        converted=bool(record.converter),
     )
+    origin = (record.model_id, record.license, record.source)
+    return _spec(folder, record.facts, weights, origin)
 
 
 def read(folder: Path) -> EmbedderSpec | DecoderSpec:
@@ -50,33 +52,37 @@ def read(folder: Path) -> EmbedderSpec | DecoderSpec:
     for name in _needed(folder):
         if not (folder / name).is_file():
             raise ModelBroken(f"{name} is missing in {folder}; put the model's own file there.")
-    files = [onnx_file, folder / _TOKENIZER]
-    files += [onnx_file.parent / name for name in external_data.locations(onnx_file)]
-    facts = _own_facts(folder)
-    is_embedder = isinstance(facts, EmbedderFacts)
-    return _spec(
-        folder,
-        facts=facts,
+    data = [onnx_file.parent / name for name in external_data.locations(onnx_file)]
+    facts = _own_facts(folder, onnx_file)
+    hashed = [onnx_file, folder / _TOKENIZER, *data] if isinstance(facts, EmbedderFacts) else []
+    weights = _Weights(
         onnx_file=onnx_file,
-        hashes={_relative(f, folder): checksum.sha256_of(f) for f in files} if is_embedder else {},
-        origin=(folder.resolve().name, "unknown", "own folder"),
+        size=sum(file.stat().st_size for file in (onnx_file, *data)),
+        hashes={_relative(file, folder): checksum.sha256_of(file) for file in hashed},
+        converted=False,
     )
+    return _spec(folder, facts, weights, (folder.resolve().name, "unknown", "own folder"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """The graph with its weights, as far as a spec tells of them."""
+
+    onnx_file: Path
+    size: int
+    hashes: dict[str, str]
+    converted: bool
 
 
 def _spec(
-    folder: Path,
-    *,
-    facts: Facts,
-    onnx_file: Path,
-    hashes: dict[str, str],
-    origin: tuple[str, str, str],
+    folder: Path, facts: Facts, weights: _Weights, origin: tuple[str, str, str]
 ) -> EmbedderSpec | DecoderSpec:
     model_id, license_id, source = origin
     if isinstance(facts, EmbedderFacts):
         return EmbedderSpec(
             model_id=model_id,
             folder=folder,
-            onnx_file=onnx_file,
+            onnx_file=weights.onnx_file,
             tokenizer_file=folder / _TOKENIZER,
             license=license_id,
             source=source,
@@ -84,12 +90,12 @@ def _spec(
             dimensions=facts.dimensions,
             pooling=facts.pooling,
             query_prefix=facts.query_prefix,
-            fingerprint=manifest.fingerprint(hashes, facts.pooling),
+            fingerprint=manifest.fingerprint(weights.hashes, facts.pooling),
         )
     return DecoderSpec(
         model_id=model_id,
         folder=folder,
-        onnx_file=onnx_file,
+        onnx_file=weights.onnx_file,
         tokenizer_file=folder / _TOKENIZER,
         license=license_id,
         source=source,
@@ -98,13 +104,17 @@ def _spec(
         chat_template=configs.chat_template(folder),
         bos_token=configs.special_token(folder, "bos_token"),
         eos_token=configs.special_token(folder, "eos_token"),
+        weight_bytes=weights.size,
+        converted=weights.converted,
+        sliding_window=configs.sliding_window(folder),
+        tensors=configs.tensor_names(folder),
     )
 
 
-def _own_facts(folder: Path) -> Facts:
+def _own_facts(folder: Path, onnx_file: Path) -> Facts:
     if configs.task_of(folder) == "generate":
         return DecoderFacts(
-            max_tokens=configs.decoder_max_tokens(folder),
+            max_tokens=_decoder_max_tokens(folder, onnx_file),
             stop_token_ids=configs.stop_token_ids(folder),
         )
     return EmbedderFacts(
@@ -113,6 +123,18 @@ def _own_facts(folder: Path) -> Facts:
         pooling=configs.pooling(folder),
         query_prefix=configs.query_prefix(folder),
     )
+
+
+def _decoder_max_tokens(folder: Path, onnx_file: Path) -> int:
+    """The context window, or the sliding one where the graph has no place for it.
+
+    Without it a graph attends to tokens that the model never saw in training; up to its size there
+    is no difference.
+    """
+    context, window = configs.decoder_max_tokens(folder), configs.sliding_window(folder)
+    if window is None or window.size >= context or surgery.takes_window(onnx_file):
+        return context
+    return window.size
 
 
 def _onnx_file(folder: Path) -> Path:

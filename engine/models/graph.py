@@ -1,10 +1,11 @@
-"""Writes and reads ONNX graphs; alone imports onnx.
+"""Writes, reads and edits ONNX graphs; alone imports onnx.
 
-Knows nothing of models: converters name the operators. Rule: the same calls write the same bytes,
-so a converted file can be checked by its hash.
+Knows nothing of models: converters and surgery name the operators. Rule: the same calls write the
+same bytes, so a converted file can be checked by its hash.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
@@ -144,6 +145,114 @@ class GraphWriter:
         return model
 
 
+@dataclass(frozen=True, slots=True)
+class GraphValue:
+    """An input or output of a graph, as it is declared."""
+
+    dtype: str
+    """ONNX's own name in lower case, as "float16" or "int64"."""
+    shape: tuple[Dimension, ...]
+
+
+class GraphNode:
+    """A node of a graph that is read or edited."""
+
+    def __init__(self, node: onnx.NodeProto) -> None:
+        self._node = node
+
+    @property
+    def operator(self) -> str:
+        """Its type, after its domain and a dot unless that is ai.onnx."""
+        node = self._node
+        plain = node.domain in ("", "ai.onnx")
+        return node.op_type if plain else f"{node.domain}.{node.op_type}"
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of values; "" where an optional one is left out."""
+        return list(self._node.input)
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of values; "" where an optional one is left out."""
+        return list(self._node.output)
+
+    def number(self, attribute: str) -> int | None:
+        """An attribute that is an integer; None where it is not set."""
+        return next((int(a.i) for a in self._node.attribute if a.name == attribute), None)
+
+    def set_number(self, attribute: str, value: int) -> None:
+        """Sets an attribute that is an integer."""
+        others = [other for other in self._node.attribute if other.name != attribute]
+        del self._node.attribute[:]
+        self._node.attribute.extend([*others, helper.make_attribute(attribute, value)])
+
+    def set_input(self, index: int, value: str) -> None:
+        """Reads another value in place of one."""
+        self._node.input[index] = value
+
+
+class GraphEditor:
+    """A model's graph, read without its external data, which stays where it is."""
+
+    def __init__(self, onnx_file: Path) -> None:
+        """Raises ModelBroken if the file cannot be read or is no ONNX model."""
+        self._model = _read(onnx_file)
+        self._graph = self._model.graph
+
+    @property
+    def inputs(self) -> dict[str, GraphValue]:
+        """What the model is given; weights that older files list among it are left out."""
+        weights = {tensor.name for tensor in self._graph.initializer}
+        return {v.name: _described(v) for v in self._graph.input if v.name not in weights}
+
+    @property
+    def outputs(self) -> dict[str, GraphValue]:
+        """What the model gives."""
+        return {value.name: _described(value) for value in self._graph.output}
+
+    @property
+    def nodes(self) -> list[GraphNode]:
+        """The nodes in order, without those inside other nodes."""
+        return [GraphNode(node) for node in self._graph.node]
+
+    def add_input(self, name: str, dtype: type[np.generic], shape: Sequence[Dimension]) -> str:
+        """Adds an input and returns its name."""
+        self._graph.input.append(_value_info(name, dtype, shape))
+        return name
+
+    def add_node(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """Adds a node of ai.onnx and returns its only output, after which it is named."""
+        node = helper.make_node(operator, list(inputs), [output], name=output, **attributes)
+        self._graph.node.append(node)
+        return output
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Gives values other names wherever they are written or read, subgraphs included."""
+        for place in (self._graph.input, self._graph.output, self._graph.value_info):
+            for value in place:
+                value.name = names.get(value.name, value.name)
+        for node in _nodes(self._graph):
+            for values in (node.input, node.output):
+                for index, name in enumerate(values):
+                    values[index] = names.get(name, name)
+
+    def free_dimension(self, output: str, axis: int, name: str) -> None:
+        """Lets an output's dimension be any, under that name."""
+        (value,) = (value for value in self._graph.output if value.name == output)
+        value.type.tensor_type.shape.dim[axis].dim_param = name
+
+    def forget_shapes(self, values: Collection[str]) -> None:
+        """Drops what is noted of the shapes of values inside the graph; they are inferred anew."""
+        kept = [value for value in self._graph.value_info if value.name not in values]
+        del self._graph.value_info[:]
+        self._graph.value_info.extend(kept)
+
+    def to_bytes(self) -> bytes:
+        """The model as a file would hold it."""
+        return self._model.SerializeToString(deterministic=True)
+
+
 def external_data_files(onnx_file: Path) -> list[str]:
     """The locations of external data that a model names, each once, in order of appearance.
 
@@ -202,6 +311,23 @@ def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
             continue
         for child in cast("Sequence[Message]", value if field.is_repeated else [value]):
             yield from _tensors(child)
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Every node of a graph and of the graphs inside its nodes."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                yield from _nodes(inner)
+
+
+def _described(value: onnx.ValueInfoProto) -> GraphValue:
+    tensor = value.type.tensor_type
+    shape = tuple(
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in tensor.shape.dim
+    )
+    return GraphValue(onnx.TensorProto.DataType.Name(tensor.elem_type).lower(), shape)
 
 
 def _value_info(

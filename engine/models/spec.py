@@ -43,6 +43,30 @@ class EmbedderSpec(ModelSpec):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TensorNames:
+    """What a decoder's graph calls its inputs and outputs; %d stands for a layer's number."""
+
+    input_ids: str = "input_ids"
+    attention_mask: str = "attention_mask"
+    position_ids: str = "position_ids"
+    past_key: str = "past_key_values.%d.key"
+    past_value: str = "past_key_values.%d.value"
+    logits: str = "logits"
+    present_key: str = "present.%d.key"
+    present_value: str = "present.%d.value"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlidingWindow:
+    """How far back a token was trained to attend."""
+
+    size: int
+    """Keys at most, its own included."""
+    layers: frozenset[int] | None = None
+    """The layers that do; None where all do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecoderSpec(ModelSpec):
     """A causal language model with a chat template."""
 
@@ -54,3 +78,11 @@ class DecoderSpec(ModelSpec):
     bos_token: str
     eos_token: str
     """Texts of the special tokens that the chat template may name."""
+    weight_bytes: int = 0
+    """Size of the files that hold its graph and weights."""
+    converted: bool = False
+    """Its graph was made here, in the form that is served; else it is brought to that form."""
+    sliding_window: SlidingWindow | None = None
+    """As it was trained, whether its graph says so or not."""
+    tensors: TensorNames = TensorNames()
+    """As its graph has them before it is edited."""

@@ -54,10 +54,10 @@ def test_what_is_fetched_for_a_task_is_what_was_asked_for_or_its_default():
     assert catalog.to_fetch("embed", "bge-small-en-v1.5").model_id == "bge-small-en-v1.5"
 
 
-def test_phi_3_stays_within_its_sliding_window_and_stops_where_another_role_would_speak():
+def test_phi_3_has_its_whole_context_and_stops_where_another_role_would_speak():
     facts = catalog.find("phi-3-mini-4k-instruct").facts
     assert isinstance(facts, catalog.DecoderFacts)
-    assert facts.max_tokens == 2047
+    assert facts.max_tokens == 4096
     end, user, system = 32007, 32010, 32006
     assert {end, user, system} <= set(facts.stop_token_ids)
 

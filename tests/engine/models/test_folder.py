@@ -4,18 +4,23 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from phi3_graph import PUBLISHED, Attention, Layout
+from phi3_model import write_phi3
 from tiny_models import CHAT_TEMPLATE, write_decoder
 from tiny_sources import install
 
 from engine.errors import ModelBroken
 from engine.models import folder
-from engine.models.spec import DecoderSpec, EmbedderSpec
+from engine.models.spec import DecoderSpec, EmbedderSpec, SlidingWindow, TensorNames
 
 CONFIG = {"model_type": "bert", "hidden_size": 4, "max_position_embeddings": 32}
 
@@ -458,23 +463,140 @@ def test_a_decoder_of_onnxruntime_genai_is_read_from_its_own_configuration(tmp_p
     assert spec.stop_token_ids == (2, 5)
 
 
+def own_phi3(place: Path, layout: Layout = PUBLISHED, **said: object) -> DecoderSpec:
+    """A toy Phi-3 of two layers whose config.json says that too."""
+    write_phi3(place, layout=layout)
+    config = json.loads((place / "config.json").read_text())
+    write_json(place / "config.json", {**config, **said})
+    return decoder(place)
+
+
 @pytest.mark.parametrize(
-    ("said", "max_tokens"),
+    ("said", "window"),
     [
-        ({"sliding_window": 47}, 47),
-        ({"sliding_window": 4096}, 512),
-        ({"sliding_window": None}, 512),
-        ({"sliding_window": 47, "use_sliding_window": True}, 47),
-        ({"sliding_window": 47, "use_sliding_window": False}, 512),
+        ({"sliding_window": None}, None),
+        ({"sliding_window": 47}, SlidingWindow(size=47)),
+        ({"sliding_window": 4096}, SlidingWindow(size=4096)),
+        ({"sliding_window": 47, "use_sliding_window": True}, SlidingWindow(size=47)),
+        ({"sliding_window": 47, "use_sliding_window": False}, None),
+        ({"sliding_window": 47, "max_window_layers": 2}, None),
+        ({"sliding_window": 47, "max_window_layers": 0}, SlidingWindow(size=47)),
+        (
+            {"sliding_window": 47, "max_window_layers": 1},
+            SlidingWindow(size=47, layers=frozenset([1])),
+        ),
+        (
+            {"sliding_window": 47, "layer_types": ["sliding_attention", "full_attention"]},
+            SlidingWindow(size=47, layers=frozenset([0])),
+        ),
+        (
+            {"sliding_window": 47, "layer_types": ["sliding_attention"] * 2},
+            SlidingWindow(size=47),
+        ),
+        ({"sliding_window": 47, "layer_types": ["full_attention"] * 2}, None),
     ],
 )
-def test_a_decoder_takes_no_more_than_its_sliding_window(
-    said: dict[str, object], max_tokens: int, tmp_path: Path
+def test_a_decoder_has_the_sliding_window_it_was_trained_with(
+    said: dict[str, object], window: SlidingWindow | None, tmp_path: Path
 ):
-    write_decoder(tmp_path / "d")
-    config = json.loads((tmp_path / "d/config.json").read_text())
-    write_json(tmp_path / "d/config.json", {**config, **said})
-    assert decoder(tmp_path / "d").max_tokens == max_tokens
+    spec = own_phi3(tmp_path / "d", **said)
+    assert (spec.sliding_window, spec.max_tokens) == (window, 512)
+
+
+@pytest.mark.parametrize("attention", ["mha", "optimum"])
+@pytest.mark.parametrize(("window", "max_tokens"), [(47, 47), (4096, 512), (None, 512)])
+def test_a_graph_with_no_place_for_the_window_is_served_up_to_it(
+    attention: Attention, window: int | None, max_tokens: int, tmp_path: Path
+):
+    layout = Layout(attention=attention, filename="model.onnx")
+    assert own_phi3(tmp_path / "d", layout, sliding_window=window).max_tokens == max_tokens
+
+
+@pytest.mark.parametrize("place", ["rope_scaling", "rope_parameters"])
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_decoder_with_two_rotary_caches_is_served_up_to_where_they_change(
+    place: str, inside: bool, tmp_path: Path
+):
+    """As Phi-3.5 and the 128k models of Phi-3 have them."""
+    original = {"original_max_position_embeddings": 64}
+    scaling = {"type": "longrope", "long_factor": [1.0], "short_factor": [1.0]}
+    said = {place: {**scaling, **original}} if inside else {place: scaling, **original}
+    spec = own_phi3(tmp_path / "d", **{"rope_scaling": None, **said})
+    assert (spec.max_tokens, spec.sliding_window) == (64, SlidingWindow(size=2047))
+
+
+def test_two_rotary_caches_and_no_word_of_where_they_change_are_refused(tmp_path: Path):
+    said = {"rope_scaling": {"long_factor": [1.0]}, "original_max_position_embeddings": None}
+    with pytest.raises(ModelBroken, match="does not say original_max_position_embeddings"):
+        own_phi3(tmp_path / "d", **said)
+
+
+def test_an_own_decoder_says_the_size_of_its_weights_and_that_it_is_not_converted(tmp_path: Path):
+    spec = own_phi3(tmp_path / "d")
+    assert spec.weight_bytes == 9_576_192 + spec.onnx_file.stat().st_size
+    assert not spec.converted
+
+
+def test_an_installed_decoder_says_the_size_of_its_weights_and_who_made_its_graph(
+    models_folder: Path,
+):
+    place = install(models_folder, "smollm2-135m-instruct", task="generate")
+    spec = folder.read_installed(place)
+    assert isinstance(spec, DecoderSpec)
+    assert (spec.weight_bytes, spec.converted) == ((place / "model.onnx").stat().st_size, False)
+    record = json.loads((place / "npu-gateway.json").read_text())
+    write_json(place / "npu-gateway.json", {**record, "converter": "gguf by npu-gateway 1"})
+    converted = folder.read_installed(place)
+    assert isinstance(converted, DecoderSpec)
+    assert converted == replace(spec, converted=True)
+
+
+def _described(place: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A toy Phi-3 whose genai_config.json is changed."""
+    write_phi3(place)
+    said = json.loads((place / "genai_config.json").read_text())
+    change(said["model"])
+    write_json(place / "genai_config.json", said)
+    return place
+
+
+def test_a_decoders_tensors_have_the_names_that_genai_gives_them(tmp_path: Path):
+    def rename(model: dict[str, Any]) -> None:
+        model["decoder"]["inputs"] = {"input_ids": "ids", "past_key_names": "k_%d", "other": "o"}
+        model["decoder"]["outputs"] = {"logits": "scores", "present_value_names": "v_%d", "x": 3}
+
+    spec = decoder(_described(tmp_path / "d", rename))
+    expected = TensorNames(input_ids="ids", past_key="k_%d", logits="scores", present_value="v_%d")
+    assert spec.tensors == expected
+    assert own_phi3(tmp_path / "e").tensors == TensorNames()
+
+
+@pytest.mark.parametrize(
+    ("said", "part"),
+    [
+        ({"vision": {"filename": "vision.onnx"}}, "vision"),
+        ({"encoder": {"filename": "e.onnx"}, "speech": {"filename": "s.onnx"}}, "encoder, speech"),
+        ({"embedding": {"filename": "embedding.onnx"}}, "embedding"),
+    ],
+)
+def test_a_model_of_several_graphs_is_refused_with_its_parts(
+    said: dict[str, object], part: str, tmp_path: Path
+):
+    place = _described(tmp_path / "d", lambda model: model.update(said))
+    with pytest.raises(ModelBroken, match=rf"several graphs \({part}\).*one graph"):
+        folder.read(place)
+
+
+def test_a_decoder_in_several_stages_is_refused(tmp_path: Path):
+    stages = [{"context": {"filename": "c.onnx"}, "iterator": {"filename": "i.onnx"}}]
+    place = _described(tmp_path / "d", lambda model: model["decoder"].update(pipeline=stages))
+    with pytest.raises(ModelBroken, match=r"several graphs \(pipeline\)"):
+        folder.read(place)
+
+
+def test_an_encoder_decoder_model_is_refused(tmp_path: Path):
+    with pytest.raises(ModelBroken, match=r"several graphs \(encoder\)"):
+        own_phi3(tmp_path / "d", is_encoder_decoder=True)
 
 
 def test_an_architecture_made_to_generate_is_a_decoder_whatever_its_type(tmp_path: Path):
