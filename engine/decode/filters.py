@@ -2,6 +2,11 @@
 
 Knows numbers only. Rule: exact, as a full sort of all tokens would have it, and never resting on
 the order in which a sort leaves equals: of equals at an edge those of the lowest ids stay.
+
+Microseconds a choice from SmolLM2's 49,152 logits, and from as many as Phi-3's 32,064 of them:
+temperature alone 85 / 57, top_k 50 82 / 60, top_p 0.9 115 / 86, min_p 0.05 67 / 50, greedy 11 / 7;
+top_p 0.9 at temperature 2, where thousands are kept, 700 / 450 (medians over 60 steps of an answer;
+Linux x86-64 with AVX-512, 2 cores).
 """
 
 import math

@@ -14,8 +14,9 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.decode.filters import candidates, drawn, largest
+from engine.decode.filters import candidates, drawn
 from engine.decode.limits import Limits, check_ids, check_number, check_texts, frozen_numbers
+from engine.decode.logprobs import TokenLogprob, token_logprob
 from engine.decode.penalties import Penalties
 from engine.errors import InvalidInput, ModelBroken
 
@@ -97,17 +98,6 @@ class SamplingParams:
     def is_greedy(self) -> bool:
         """Whether the most probable token is always taken."""
         return self.temperature == 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLogprob:
-    """How probable a chosen token was by the model itself: before bias, penalties and filters."""
-
-    token_id: int
-    logprob: float
-    """Natural logarithm of its probability."""
-    top: tuple[tuple[int, float], ...]
-    """The most probable ids with theirs, best first; the chosen one may be among them or not."""
 
 
 class Sampler:
@@ -213,14 +203,8 @@ class Sampler:
             logits: As the model computed them: not what `adjust` gave.
             token_id: The chosen token.
         """
-        if self._params.logprobs is None:
-            return None
-        best = logits.max()
-        log_sum = float(best) + math.log(np.exp(logits - best).sum(dtype=np.float64))
-        ids = largest(logits, self._params.logprobs)
-        logprobs = logits[ids].astype(np.float64) - log_sum
-        top = sorted(zip(ids.tolist(), logprobs.tolist(), strict=True), key=_best_first)
-        return TokenLogprob(token_id, float(logits[token_id]) - log_sum, tuple(top))
+        most = self._params.logprobs
+        return None if most is None else token_logprob(logits, token_id, most)
 
     def _add_biases(self, logits: Logits) -> None:
         highest = int(self._biased_ids.max())
@@ -236,10 +220,6 @@ def margin(adjusted: Logits) -> float:
     best = int(adjusted.argmax())
     others = adjusted[:best].max(initial=-np.inf), adjusted[best + 1 :].max(initial=-np.inf)
     return float(adjusted[best]) - float(max(others))
-
-
-def _best_first(ranked: tuple[int, float]) -> float:
-    return -ranked[1]
 
 
 def _refuse_nonsense(best: float) -> None:

@@ -91,6 +91,11 @@ def test_of_equals_those_of_the_lowest_ids_stay() -> None:
     assert ids.tolist() == [0, 1, 2, 3, 4]
 
 
+def test_a_share_that_is_reached_exactly_is_enough() -> None:
+    _, weights = candidates(np.zeros(8, np.float32), 1.0, 0, 0.5, 0.0)
+    assert len(weights) == 4
+
+
 @pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-30, 1e-3])
 def test_the_coldest_temperatures_leave_the_best(temperature: float) -> None:
     logits = np.array([1.0, 1.5, 3.0, 3.0], np.float32)
@@ -128,3 +133,16 @@ def test_a_weight_of_nothing_is_never_drawn_not_even_at_the_ends() -> None:
         padded = np.concatenate([np.zeros(9, np.float32), thirds, np.zeros(9, np.float32)])
         assert drawn(padded, 0.0) == 9
         assert drawn(padded, math.nextafter(1.0, 0.0)) == 8 + size
+
+
+def test_no_point_at_the_edge_of_a_block_falls_on_a_weight_of_nothing() -> None:
+    """So far apart are the weights that adding them in another order rounds to another sum."""
+    chance = np.random.default_rng(9)
+    for _ in range(200):
+        weights = np.exp(-chance.uniform(0, 40, 768)).astype(np.float32)
+        weights[250:256] = weights[506:512] = weights[760:] = 0
+        total = float(weights.sum(dtype=np.float64))
+        for end in (256, 512, 768):
+            edge = float(weights[:end].sum(dtype=np.float64)) / total
+            for point in (edge * (1 - k * 2**-53) for k in range(9)):
+                assert weights[drawn(weights, min(point, math.nextafter(1.0, 0.0)))] > 0

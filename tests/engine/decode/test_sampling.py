@@ -224,6 +224,11 @@ def test_a_repetition_penalty_sees_the_prompt() -> None:
     assert _chosen(_sampler(prompt_ids=(1,), presence_penalty=1.5), logits) == 1
 
 
+def test_a_penalty_beyond_what_float32_reaches_leaves_the_token_impossible() -> None:
+    sampler = _sampler(prompt_ids=(0,), repetition_penalty=10.0)
+    assert sampler.adjust(np.array([-3e38, 1.0], np.float32)).tolist() == [-math.inf, 1.0]
+
+
 def test_stop_tokens_are_not_chosen_before_min_tokens() -> None:
     """Neither the model's own nor the request's; of one that the logits lack nothing is said."""
     logits = np.array([5.0, 4.0, 3.0], np.float32)
@@ -324,6 +329,7 @@ def test_a_parameter_out_of_range_is_refused_by_name_limit_and_value(
         ("max_tokens", 1.5, "max_tokens must be a whole number, but is 1.5"),
         ("max_tokens", None, "max_tokens must be a whole number, but is None"),
         ("top_k", "5", "top_k must be a whole number, but is '5'"),
+        ("top_k", "5" * 50, f"but is '{'5' * 40}'…"),
         ("seed", 0.5, "seed must be a whole number, but is 0.5"),
         ("temperature", "hot", "temperature must be a number, but is 'hot'"),
         ("top_p", False, "top_p must be a number, but is False"),
