@@ -7,6 +7,41 @@ from numpy.typing import NDArray
 
 from engine.runtime.session import Session
 
+_EMPTY = {"batch_size": 1, "past_sequence_length": 0}
+
+
+class GraphLoop:
+    """One sequence on a graph in any layout."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._position = 0
+        self._cache = {
+            name: np.zeros([_EMPTY.get(str(dim), dim) for dim in tensor.shape], tensor.dtype)
+            for name, tensor in session.inputs.items()
+            if name.startswith("past_key_values")
+        }
+        presents = (name.replace("past_key_values", "present") for name in self._cache)
+        self._outputs = ["logits", *presents]
+
+    def run(
+        self, token_ids: Sequence[int], rows: Sequence[int] | None = None
+    ) -> NDArray[np.float32]:
+        """Logits [rows, vocabulary] of the next tokens: of all, or of those rows where the graph
+        takes them."""
+        count, start = len(token_ids), self._position
+        self._position += count
+        feeds = {
+            "input_ids": np.array([token_ids]),
+            "attention_mask": np.ones((1, self._position), np.int64),
+            "position_ids": np.arange(start, self._position)[None],
+            "logits_rows": np.arange(count) if rows is None else np.array(rows, np.int64),
+        }
+        feeds = {name: array for name, array in feeds.items() if name in self._session.inputs}
+        logits, *present = self._session.run(feeds | self._cache, self._outputs)
+        self._cache = dict(zip(self._cache, present, strict=True))
+        return logits[0].astype(np.float32)
+
 
 def logits_of(
     session: Session,
@@ -15,7 +50,7 @@ def logits_of(
     ends: Sequence[int] | None = None,
     rows: Sequence[int] | None = None,
 ) -> NDArray[np.float32]:
-    """Logits [tokens, vocabulary], read in parts that end at `ends`.
+    """Logits of tokens that are read in parts, those rows of each part.
 
     Args:
         session: Of a graph in any layout.
@@ -23,25 +58,22 @@ def logits_of(
         ends: Where each part ends; one part of all by default.
         rows: For graphs that take them, which rows of each part; all by default.
     """
-    ids, ends = np.array([token_ids]), ends or [len(token_ids)]
-    empty = [0 if dim == "past_sequence_length" else 1 if dim == "batch_size" else dim
-             for dim in session.inputs["past_key_values.0.key"].shape]  # fmt: skip
-    cache = {
-        name: np.zeros(empty, tensor.dtype)
-        for name, tensor in session.inputs.items()
-        if name.startswith("past_key_values")
-    }
-    outputs = ["logits", *(name.replace("past_key_values", "present") for name in cache)]
-    parts: list[NDArray[np.float32]] = []
-    for start, end in zip([0, *ends], ends, strict=False):
-        feeds = {
-            "input_ids": ids[:, start:end],
-            "attention_mask": np.ones((1, end), np.int64),
-            "position_ids": np.arange(start, end)[None],
-            "logits_rows": np.arange(end - start) if rows is None else np.array(rows, np.int64),
-        }
-        feeds = {name: array for name, array in feeds.items() if name in session.inputs}
-        logits, *present = session.run(feeds | cache, outputs)
-        cache = dict(zip(cache, present, strict=True))
-        parts.append(logits[0].astype(np.float32))
-    return np.concatenate(parts)
+    loop, ends = GraphLoop(session), ends or [len(token_ids)]
+    starts = [0, *ends[:-1]]
+    parts = zip(starts, ends, strict=True)
+    return np.concatenate([loop.run(token_ids[start:end], rows) for start, end in parts])
+
+
+def greedy(
+    session: Session, token_ids: Sequence[int], count: int, *, ends: Sequence[int] | None = None
+) -> list[int]:
+    """The best `count` next tokens: a prompt read in parts, then a run of one token for each."""
+    loop, ends = GraphLoop(session), ends or [len(token_ids)]
+    for start, end in zip([0, *ends[:-1]], ends, strict=True):
+        logits = loop.run(token_ids[start:end], [-1])
+    chosen: list[int] = []
+    while True:
+        chosen.append(int(logits[-1].argmax()))
+        if len(chosen) == count:
+            return chosen
+        logits = loop.run(chosen[-1:], [-1])

@@ -121,9 +121,10 @@ def forward(
     visible = positions[None] <= positions[:, None]
     if window is not None:
         visible &= positions[None] > positions[:, None] - window
+    hidden = ~visible
     for layer in range(shape.layers):
         normed = _rms_norm(states, norm(shape, f"{layer}.input"))
-        states = states + _attend(shape, layer, normed, visible)
+        states = states + _attend(shape, layer, normed, hidden)
         normed = _rms_norm(states, norm(shape, f"{layer}.post_attention"))
         gate, up = (normed @ projection(shape, f"{layer}.{name}").T for name in ("gate", "up"))
         states = states + (gate / (1 + np.exp(-gate)) * up) @ projection(shape, f"{layer}.down").T
@@ -146,7 +147,7 @@ def _rms_norm(states: NDArray[Any], weight: NDArray[Any]) -> NDArray[np.float64]
 
 
 def _attend(
-    shape: Shape, layer: int, states: NDArray[np.float64], visible: NDArray[np.bool_]
+    shape: Shape, layer: int, states: NDArray[np.float64], hidden: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     qkv = states @ projection(shape, f"{layer}.qkv").T
     if shape.qkv_bias:
@@ -158,10 +159,9 @@ def _attend(
     joined = np.empty((len(states), shape.heads, shape.head_size))
     for head in range(shape.heads):
         scores = queries[head] @ keys[head // group].T / np.sqrt(shape.head_size)
-        scores = np.where(visible, scores, -np.inf)
-        weights = np.exp(scores - scores.max(-1, keepdims=True))
-        weights /= weights.sum(-1, keepdims=True)
-        joined[:, head] = weights @ values[head // group]
+        scores[hidden] = -np.inf
+        weights = np.exp(scores, out=scores)
+        joined[:, head] = weights @ values[head // group] / weights.sum(-1, keepdims=True)
     return joined.reshape(len(states), -1) @ projection(shape, f"{layer}.o").T
 
 
