@@ -1,186 +1,131 @@
-"""How fast answers come: reading the prompt, the first token, and each token after it.
+"""Ours, onnxruntime-genai and llama.cpp on the same weights, against what memory allows.
 
-    python examples/benchmarks/decode.py [--decoder MODEL] [--rounds 5] [--threads 0] [--json]
+    python examples/benchmarks/decode.py [--decoder MODEL] [--llama-bench PATH --gguf FILE]
+        [--phi3 FOLDER] [--rounds 5] [--threads 0] [--json]
 
-Without a model (an id or a folder) the best installed decoder is taken. Everything goes through
-`Decoder.generate`, greedily, with stop tokens switched off so that every answer has the same
-length. The long prompt has about 512 tokens. Each round tries every size of prefill part once, so
-that a busy machine slows all of them alike; medians over the rounds are shown. "Longest wait" is
-the longest time between two pieces while the prompt is read: what closing the generator waits for
-at most.
+Without a model (an id or a folder) the best installed decoder is taken. In every round each
+contestant runs once, in a process of its own, so that a busy machine slows all of them alike;
+medians over the rounds are shown. What cannot run is left out with a sentence: genai comes with the
+test extra, llama_cpp.py tells how to build llama-bench, `--gguf` is the file the weights were
+converted from. `--phi3` writes a full-size Phi-3 of random 4-bit weights, 2.7 GB, into a folder
+(once) and takes that.
+
+"Of the bound": a decode step has to read every weight and the keys and values before it, and
+bandwidth.py measures in the same run how fast the cores read. Behind a rate stands its share of the
+rate this allows (reading a prompt goes beyond it: many tokens share one pass); behind a time, how
+many tokens could be written in it; behind CPU seconds, of how many cores that is all the time;
+behind memory, how many times the weights it is.
 """
 
 import argparse
 import json
 import statistics
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import bandwidth
+import full_phi3
+import genai_loop
+import llama_cpp
+from contest import Figures, Task
+from decode_table import GENAI, LLAMA, OURS, Bound, goals, ratios, table
 from machine import machine
 
-from engine.decode.decoder import Decoder, prefill_chunk_for
-from engine.decode.sampling import SamplingParams
 from engine.models import installed
-from engine.models.spec import DecoderSpec
-from engine.text.chat import Message
 from mcp_server.settings import Settings
 
-PROMPT_TOKENS = 512
-ANSWER_TOKENS = 128
-CHUNKS = (32, 64, 128, 256, 512)
-SENTENCE = "The river runs past the old mill and on to the sea, and nobody asks it why. "
-SHORT = [Message("user", "What is the capital of Germany?")]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One answer's times, in seconds."""
-
-    prompt_tokens: int
-    to_prefilled: float
-    """From the call to the end of the prompt."""
-    to_first_token: float
-    longest_wait: float
-    """Between two pieces while the prompt is read."""
-    per_token: float
-    """Median time from one token to the next."""
-
-
-@dataclass(frozen=True)
-class PrefillFigure:
-    """Medians of one size of prefill part over the rounds."""
-
-    chunk: int
-    used: bool
-    tokens_per_second: float
-    longest_wait_ms: float
-
-
-@dataclass(frozen=True)
-class Figures:
-    """All medians."""
-
-    prompt_tokens: int
-    prefill: list[PrefillFigure]
-    decode_tokens_per_second: float
-    """In the context of the long prompt."""
-    first_token_ms: float
-    """After the long prompt."""
-    short_prompt_tokens: int
-    short_first_token_ms: float
-    short_decode_tokens_per_second: float
+_HERE = Path(__file__).parent
+_LARGE_BYTES = 1_000_000_000
 
 
 def main() -> None:
+    """Measures and prints."""
     options = _options()
+    task = _task(options)
+    contestants, absent = _contestants(options, task)
+    rounds: dict[str, list[Figures]] = {name: [] for name in contestants}
+    speed = 0.0
+    for _ in range(options.rounds):
+        speed = max(speed, bandwidth.in_a_process())
+        for name, run in contestants.items():
+            rounds[name].append(run())
+    medians = {name: _medians(figures) for name, figures in rounds.items()}
+    readings = {name: bandwidth.of_onnx(Path(task.onnx_file)) for name in contestants}
+    if options.gguf:
+        readings[LLAMA] = bandwidth.of_gguf(options.gguf)
+    bounds = {name: Bound(readings[name], speed) for name in contestants}
+    shares = {name: ratios(medians[name], bounds[name], task) for name in contestants}
+    if options.json:
+        heading = {"machine": machine(), "model": task.folder, "bytes_per_second": speed}
+        print(json.dumps(heading | {"figures": medians, "of_the_bound": shares}, indent=2))
+        return
+    print(f"{Path(task.folder).name}, threads {task.threads or 'all'}, {options.rounds} rounds")
+    print(f"{machine()}; reads {speed / 1e9:.1f} GB/s\n")
+    for name, bound in bounds.items():
+        print(f"{name}: {_needs(bound)}")
+    print(*absent, sep="\n")
+    print(*table(medians, bounds, task), sep="\n")
+    large = bounds[OURS].reading.weight_bytes > _LARGE_BYTES
+    print("", *goals(medians, shares[OURS], large=large), sep="\n")
+
+
+def _needs(bound: Bound) -> str:
+    reading = bound.reading
+    return (
+        f"a token reads {reading.weight_bytes / 1e6:,.1f} MB and "
+        f"{reading.kv_bytes_per_token / 1e3:,.1f} KB for each before it: "
+        f"at most {bound.rate(0):.1f} tokens/s"
+    )
+
+
+def _task(options: argparse.Namespace) -> Task:
+    if options.phi3 is not None:
+        return full_phi3.task(options.phi3.resolve(), options.threads)
     spec = installed.choose("generate", Settings().models_folder, options.decoder).spec
-    assert isinstance(spec, DecoderSpec)
-    spec = replace(spec, stop_token_ids=())
-    long = _long_prompt(spec)
-    rounds = [_round(spec, long, options.threads) for _ in range(options.rounds)]
-    _show(spec, _figures(rounds, prefill_chunk_for(spec)), options.threads, as_json=options.json)
+    return Task(folder=str(spec.folder), onnx_file=str(spec.onnx_file), threads=options.threads)
 
 
-def _round(
-    spec: DecoderSpec, long: Sequence[Message], threads: int
-) -> tuple[dict[int, Answer], Answer]:
-    """One answer to the long prompt for each size of part, and one to the short prompt."""
-    used = prefill_chunk_for(spec)
-    answers: dict[int, Answer] = {}
-    for chunk in CHUNKS:
-        decoder = Decoder.open(spec, threads=threads, prefill_chunk=chunk)
-        answer_tokens = ANSWER_TOKENS if chunk == used else 1
-        _timed(decoder, SHORT, 2)
-        answers[chunk] = _timed(decoder, long, answer_tokens)
-        if chunk == used:
-            short = _timed(decoder, SHORT, ANSWER_TOKENS)
-        decoder.close()
-    return answers, short
+def _contestants(
+    options: argparse.Namespace, task: Task
+) -> tuple[dict[str, Callable[[], Figures]], list[str]]:
+    """What can run, and sentences about what cannot."""
+    found: dict[str, Callable[[], Figures]] = {OURS: lambda: _child("own_decoder.py", task)}
+    absent: list[str] = []
+    if reason := genai_loop.unavailable():
+        absent.append(f"{GENAI} is left out: {reason}.")
+    else:
+        found[GENAI] = lambda: _child("genai_loop.py", task)
+    if options.llama_bench and options.gguf:
+        found[LLAMA] = lambda: llama_cpp.measure(task, options.llama_bench, options.gguf)
+    else:
+        absent.append(f"{LLAMA} is left out: --llama-bench and --gguf tell where it is.")
+    return found, absent
 
 
-def _timed(decoder: Decoder, messages: Sequence[Message], max_tokens: int) -> Answer:
-    started = time.perf_counter()
-    reading, answering = [started], list[float]()
-    usage = None
-    for piece in decoder.generate(messages, SamplingParams(max_tokens=max_tokens)):
-        (reading if piece.token_id is None else answering).append(time.perf_counter())
-        usage = piece.usage
-    assert usage is not None
-    gaps = [after - before for before, after in pairwise(answering)]
-    return Answer(
-        prompt_tokens=usage.prompt_tokens,
-        to_prefilled=reading[-1] - started,
-        to_first_token=answering[0] - started,
-        longest_wait=max(b - a for a, b in pairwise(reading)),
-        per_token=statistics.median(gaps) if gaps else 0.0,
-    )
+def _child(program: str, task: Task) -> Figures:
+    """One contestant's round in a process of its own."""
+    command = [sys.executable, str(_HERE / program), *task.arguments()]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    figures: Figures = json.loads(done.stdout.splitlines()[-1])
+    return figures
 
 
-def _figures(rounds: Sequence[tuple[dict[int, Answer], Answer]], used: int) -> Figures:
-    long, short = [r[0][used] for r in rounds], [r[1] for r in rounds]
-    prompt_tokens = long[0].prompt_tokens
-    prefill = [
-        PrefillFigure(
-            chunk=chunk,
-            used=chunk == used,
-            tokens_per_second=prompt_tokens
-            / statistics.median(r[0][chunk].to_prefilled for r in rounds),
-            longest_wait_ms=1000 * statistics.median(r[0][chunk].longest_wait for r in rounds),
-        )
-        for chunk in CHUNKS
-    ]
-    return Figures(
-        prompt_tokens=prompt_tokens,
-        prefill=prefill,
-        decode_tokens_per_second=1 / statistics.median(answer.per_token for answer in long),
-        first_token_ms=1000 * statistics.median(answer.to_first_token for answer in long),
-        short_prompt_tokens=short[0].prompt_tokens,
-        short_first_token_ms=1000 * statistics.median(answer.to_first_token for answer in short),
-        short_decode_tokens_per_second=1 / statistics.median(answer.per_token for answer in short),
-    )
-
-
-def _long_prompt(spec: DecoderSpec) -> list[Message]:
-    """A conversation of about PROMPT_TOKENS tokens."""
-    decoder = Decoder.open(spec)
-    one, two = (_timed(decoder, [Message("user", SENTENCE * n)], 1).prompt_tokens for n in (1, 2))
-    sentences = 1 + (PROMPT_TOKENS - one) // (two - one)
-    decoder.close()
-    return [Message("user", SENTENCE * sentences)]
+def _medians(rounds: Sequence[Figures]) -> Figures:
+    return {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--decoder", help="a model's id or folder; default: the best installed")
+    parser.add_argument("--llama-bench", type=Path, help="llama.cpp's program of that name")
+    parser.add_argument("--gguf", type=Path, help="the file that the weights were converted from")
+    parser.add_argument("--phi3", type=Path, help="write a full-size Phi-3 here and take it")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0, help="0: every physical core")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
-
-
-def _show(spec: DecoderSpec, figures: Figures, threads: int, *, as_json: bool) -> None:
-    if as_json:
-        heading = {"model": spec.model_id, "threads": threads, "machine": machine()}
-        print(json.dumps(heading | asdict(figures), indent=2))
-        return
-    print(f"{spec.model_id}, threads {threads or 'all'}; {machine()}\n")
-    heading = f"reading {figures.prompt_tokens} tokens in parts of"
-    print(f"{heading:<32}{'tokens/s':>9}{'longest wait':>15}")
-    for part in figures.prefill:
-        name = f"{part.chunk}" + (" (used)" if part.used else "")
-        print(f"{name:<32}{part.tokens_per_second:>9,.0f}{part.longest_wait_ms:>12.0f} ms")
-    print(f"\n{'after a prompt of':<32}{'tokens/s':>9}{'first token':>15}")
-    for tokens, rate, first in (
-        (figures.prompt_tokens, figures.decode_tokens_per_second, figures.first_token_ms),
-        (
-            figures.short_prompt_tokens,
-            figures.short_decode_tokens_per_second,
-            figures.short_first_token_ms,
-        ),
-    ):
-        print(f"{f'{tokens} tokens':<32}{rate:>9.1f}{first:>12.0f} ms")
 
 
 if __name__ == "__main__":
