@@ -7,10 +7,11 @@ leave, and is refused where that does not help; one model is opened at a time.
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import NoRoom, Overloaded
-from engine.models.spec import ModelSpec
+from engine.models.spec import DecoderSpec, ModelSpec
 from engine.residency import Resident
 
 # What opening a model takes beyond the bytes of its graph and weights: the runtime's repacked copy
@@ -25,26 +26,45 @@ _PATIENCE_SECONDS = 1.0
 
 def estimate(spec: ModelSpec) -> int:
     """Bytes of memory that a model takes once it is loaded, without caches."""
-    files = spec.onnx_file.parent.glob(f"{spec.onnx_file.name}*")
-    return int(_SHARE * sum(file.stat().st_size for file in files)) + _MORE_BYTES
+    if isinstance(spec, DecoderSpec):
+        return int(_SHARE * spec.weight_bytes) + _MORE_BYTES
+    return int(_SHARE * spec.onnx_file.stat().st_size) + _MORE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a model will take, as estimated."""
+
+    model_id: str
+    needed_bytes: int
 
 
 class Budget:
-    """Bytes that models may hold together; 0 is no limit."""
+    """Bytes that models and their caches may hold together; 0 is no limit."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self._opening = threading.Lock()
 
+    def holds(self, needed: int) -> bool:
+        """Whether so many bytes are within the limit."""
+        return not self.limit_bytes or needed <= self.limit_bytes
+
+    def cache_share(self, weights: int) -> int | None:
+        """Bytes that the caches beside a model's weights may take; None where nothing is limited.
+
+        Half of what the weights leave, so that there is room for another model.
+        """
+        return max(0, self.limit_bytes - weights) // 2 if self.limit_bytes else None
+
     @contextmanager
     def room(
-        self, needed: int, name: str, place: Resident[Any], others: Sequence[Resident[Any]]
+        self, claim: Claim, place: Resident[Any], others: Sequence[Resident[Any]]
     ) -> Generator[None]:
         """Makes room for a model that is opened within the block; it counts from then on.
 
         Args:
-            needed: Bytes it will take, as estimated.
-            name: The model's, for people.
+            claim: What it will take.
             place: Where it will be.
             others: Places whose models may have to leave, first to leave first.
 
@@ -54,35 +74,31 @@ class Budget:
         """
         with self._opening:
             if self.limit_bytes:
-                self._evict(needed, name, others)
-            place.claimed_bytes = needed
+                self._evict(claim, others)
+            place.claimed_bytes = claim.needed_bytes
             try:
                 yield
             except BaseException:
                 place.claimed_bytes = 0
                 raise
 
-    def _evict(self, needed: int, name: str, others: Sequence[Resident[Any]]) -> None:
-        if needed > self.limit_bytes:
-            raise NoRoom(
-                f"{name} takes about {_mb(needed)} of memory and models may take "
-                f"{_mb(self.limit_bytes)}: raise --memory-limit-mb or choose a smaller model."
-            )
+    def _evict(self, claim: Claim, others: Sequence[Resident[Any]]) -> None:
+        said = f"{claim.model_id} takes about {_mb(claim.needed_bytes)} of memory"
+        limit = f"models may take {_mb(self.limit_bytes)}"
+        if not self.holds(claim.needed_bytes):
+            raise NoRoom(f"{said} and {limit}: raise --memory-limit-mb or choose a smaller model.")
         for other in others:
-            if self._fits(needed, others):
-                return
-            if other.claimed_bytes:
+            if other.claimed_bytes and not self._fits(claim, others):
                 other.free(patience=_PATIENCE_SECONDS)
-        if not self._fits(needed, others):
+        if not self._fits(claim, others):
             used = " and the ".join(other.name for other in others if other.claimed_bytes)
             raise Overloaded(
-                f"{name} takes about {_mb(needed)} of memory, too much beside the {used} in use "
-                f"where models may take {_mb(self.limit_bytes)}: call again in a moment, or raise "
-                "--memory-limit-mb."
+                f"{said} and {limit}, of which the {used} in use has a part: call again in a "
+                "moment, or raise --memory-limit-mb."
             )
 
-    def _fits(self, needed: int, others: Sequence[Resident[Any]]) -> bool:
-        return needed + sum(other.claimed_bytes for other in others) <= self.limit_bytes
+    def _fits(self, claim: Claim, others: Sequence[Resident[Any]]) -> bool:
+        return self.holds(claim.needed_bytes + sum(other.claimed_bytes for other in others))
 
 
 def _mb(number: int) -> str:

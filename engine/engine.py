@@ -7,15 +7,14 @@ Blocking, and safe to call from several threads; callers queue for a model thems
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from engine import __version__, memory
-from engine.budget import Budget, estimate
+from engine.budget import Budget, Claim, estimate
 from engine.corpus import Document, Hit
-from engine.decode.decoder import Decoder, DecoderOptions
+from engine.decode.decoder import Decoder, DecoderOptions, DecoderStatus
 from engine.documents.finder import resolved
 from engine.documents.indexer import Indexer, IndexProgress
 from engine.documents.readers.interface import split_lines
@@ -32,6 +31,9 @@ from engine.store.interface import EmbeddingSpace, Store, StoreStatistics, Vecto
 
 Report = Callable[[str], None]
 
+# Of the caches where memory is limited: what is kept of earlier prompts must leave room to answer.
+_PREFIX_SHARE = 0.25
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
@@ -46,8 +48,11 @@ class EngineOptions:
     pull: bool = False
     """Fetch a missing default model when it is first needed."""
     offline: bool = False
+    decoding: DecoderOptions = field(default_factory=DecoderOptions)
+    """How answers are made; `threads` above holds for them too."""
     memory_limit_bytes: int = 0
-    """What models may hold together, as estimated before they are loaded; 0 is no limit."""
+    """What models and their caches may hold together, as estimated before they are loaded; 0 is no
+    limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +174,21 @@ class Engine:
             self._status("generate", self.decoder, self.options.decoder),
         )
 
+    def fits_together(self) -> bool:
+        """Whether both models may be in memory at once; also if one of them is not there."""
+        needed = 0
+        for task, wanted in self._wanted():
+            with suppress(EngineError):
+                needed += self._claim(self._chosen(task, wanted).spec).needed_bytes
+        return self._budget.holds(needed)
+
+    def answering(self) -> DecoderStatus | None:
+        """What the decoder is doing; None while it is not in memory. Waits for nothing."""
+        decoder = self.decoder.loaded()
+        with suppress(Unavailable):
+            return decoder.status() if decoder is not None else None
+        return None
+
     def free_idle(self, idle_seconds: float) -> list[str]:
         """Frees the models that have not been used for so long; their names, for people."""
         return [place.name for place in (self.decoder, self.embedder) if place.free(idle_seconds)]
@@ -207,6 +227,9 @@ class Engine:
         before = self._choices.get("embed")
         return before.spec if before and isinstance(before.spec, EmbedderSpec) else None
 
+    def _wanted(self) -> tuple[tuple[Task, str | None], ...]:
+        return ("embed", self.options.embedder), ("generate", self.options.decoder)
+
     def _store_for(self, spec: EmbedderSpec) -> Store:
         store = self.store()
         store.use(EmbeddingSpace(spec.model_id, spec.fingerprint, spec.dimensions))
@@ -215,7 +238,7 @@ class Engine:
     def _open_embedder(self, report: Report) -> Embedder:
         choice = self._choice("embed", self.options.embedder, report)
         assert isinstance(choice.spec, EmbedderSpec)
-        with self._room(choice.spec, self.embedder, self.decoder):
+        with self._budget.room(self._claim(choice.spec), self.embedder, [self.decoder]):
             embedder = Embedder.open(choice.spec, threads=self.options.threads)
         self._choices["embed"] = choice
         return embedder
@@ -223,27 +246,42 @@ class Engine:
     def _open_decoder(self, report: Report) -> Decoder:
         choice = self._choice("generate", self.options.decoder, report)
         assert isinstance(choice.spec, DecoderSpec)
-        with self._room(choice.spec, self.decoder, self.embedder):
-            decoder = Decoder.open(choice.spec, DecoderOptions(threads=self.options.threads))
+        with self._budget.room(self._claim(choice.spec), self.decoder, [self.embedder]):
+            decoder = Decoder.open(choice.spec, self._decoder_options(choice.spec))
         self._choices["generate"] = choice
         return decoder
 
-    def _room(
-        self, spec: ModelSpec, place: Resident[Any], other: Resident[Any]
-    ) -> AbstractContextManager[None]:
-        return self._budget.room(estimate(spec), spec.model_id, place, [other])
+    def _claim(self, spec: ModelSpec) -> Claim:
+        needed = estimate(spec)
+        if isinstance(spec, DecoderSpec):
+            options = self._decoder_options(spec)
+            needed += options.kv_limit_bytes + options.prefix_cache_bytes
+        return Claim(spec.model_id, needed)
+
+    def _decoder_options(self, spec: DecoderSpec) -> DecoderOptions:
+        """As asked for, or smaller caches where memory is limited."""
+        options = replace(self.options.decoding, threads=self.options.threads)
+        share = self._budget.cache_share(estimate(spec))
+        if share is None:
+            return options
+        prefixes = min(options.prefix_cache_bytes, int(_PREFIX_SHARE * share))
+        answers = min(options.kv_limit_bytes, share - prefixes)
+        return replace(options, kv_limit_bytes=answers, prefix_cache_bytes=prefixes)
 
     def _choice(self, task: Task, wanted: str | None, report: Report) -> Choice:
         try:
-            before = None if wanted else self._same_again(task)
-            choice = before or installed.choose(task, self.options.models_dir, wanted)
+            choice = self._chosen(task, wanted)
         except ModelMissing:
             if not self.options.pull or self.options.offline:
                 raise
             self._fetch(catalog.to_fetch(task, wanted), report)
-            choice = installed.choose(task, self.options.models_dir, wanted)
+            choice = self._chosen(task, wanted)
         report(f"loading {choice.spec.model_id}")
         return choice
+
+    def _chosen(self, task: Task, wanted: str | None) -> Choice:
+        before = None if wanted else self._same_again(task)
+        return before or installed.choose(task, self.options.models_dir, wanted)
 
     def _same_again(self, task: Task) -> Choice | None:
         """The model that was freed, if it is still there: a better one must not take its place
@@ -268,9 +306,8 @@ class Engine:
     ) -> ModelStatus:
         model = place.loaded()
         try:
-            kept = place.state in ("ready", "idle")
-            choice = self._choices.get(task) if kept else None
-            choice = choice or installed.choose(task, self.options.models_dir, wanted)
+            choice = self._choices.get(task) if model is not None else None
+            choice = choice or self._chosen(task, wanted)
         except EngineError as error:
             why = place.activity or str(place.failure or error)
             return ModelStatus(task=task, state=place.state, why=why)

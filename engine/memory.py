@@ -1,4 +1,4 @@
-"""What memory the process holds, and how it gives back what closed models have left.
+"""What memory process and machine have, and how closed models' memory goes back to the system.
 
 Knows nothing of models. A C library keeps what is freed for the next call: after SmolLM2 was closed
 the process still held four fifths of what loading it had taken, and 1 % once the library was told
@@ -8,6 +8,7 @@ to give it back (Linux x86-64, glibc).
 import ctypes
 import gc
 import mmap
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,14 @@ def resident_bytes() -> int:
         return 0
 
 
+def physical_bytes() -> int:
+    """Bytes of physical memory that the machine has; 0 where the system does not say."""
+    try:
+        return _windows_physical() if sys.platform == "win32" else _posix_physical()
+    except (OSError, ValueError, AttributeError):
+        return 0
+
+
 def give_back() -> None:
     """Collects garbage and returns free memory to the system, where the C library can be told."""
     gc.collect()
@@ -31,6 +40,30 @@ def give_back() -> None:
 
 def _linux_resident() -> int:
     return int(_STATM.read_bytes().split()[1]) * mmap.PAGESIZE
+
+
+def _posix_physical() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+class _Machine(ctypes.Structure):
+    """MEMORYSTATUSEX of sysinfoapi.h."""
+
+    _fields_ = (
+        ("length", ctypes.c_uint32),
+        ("load", ctypes.c_uint32),
+        ("physical", ctypes.c_uint64),
+        ("others", ctypes.c_uint64 * 6),
+    )
+
+
+def _windows_physical() -> int:
+    if sys.platform != "win32":
+        return 0
+    machine = _Machine(length=ctypes.sizeof(_Machine))
+    if not ctypes.WinDLL("kernel32").GlobalMemoryStatusEx(ctypes.byref(machine)):
+        return 0
+    return int(machine.physical)
 
 
 class _Counters(ctypes.Structure):

@@ -1,13 +1,14 @@
 """The one file where the event loop meets the blocking engine.
 
 Every engine call runs in a worker thread. What must not run twice at once goes through a `Queue`,
-served in order of arrival. A stream is a generator advanced step by step, so a cancelled caller
-stops it between two steps and others get their turn in between.
+what may run a few times at once through `Slots`, both served in order of arrival. A stream is
+advanced step by step, so a cancelled caller stops it between two steps and others get their turn in
+between.
 """
 
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from anyio import (
     CancelScope,
@@ -20,7 +21,22 @@ from anyio import (
     to_thread,
 )
 
+from engine.errors import Overloaded
+
 T = TypeVar("T")
+StepT = TypeVar("StepT", covariant=True)
+
+
+class Steps(Protocol[StepT]):
+    """What is advanced step by step: a generator, or whatever else is closed as one is."""
+
+    def __next__(self) -> StepT:
+        """The next step; StopIteration after the last."""
+        ...
+
+    def close(self) -> None:
+        """Ends it where it is, and frees what it holds."""
+        ...
 
 
 class _End:
@@ -48,23 +64,25 @@ class Queue:
     def __init__(self, hurry: Callable[[], None] = _nothing) -> None:
         self._hurry = hurry
         self._limiter = CapacityLimiter(1)
+        # Its own, so that many answers that wait for a step leave the shared threads to others.
+        self._thread = CapacityLimiter(1)
 
     async def run(self, call: Callable[[], T]) -> T:
         """Runs one call in a worker thread when it is its turn."""
         async with self._limiter, self._hurried_if_cancelled():
-            return await to_thread.run_sync(call)
+            return await to_thread.run_sync(call, limiter=self._thread)
 
-    def steps(self, generator: Generator[T]) -> AbstractAsyncContextManager[AsyncGenerator[T]]:
-        """A blocking generator's steps, each one call; closed however the block is left."""
-        return aclosing(self._iterate(generator))
+    def steps(self, steps: Steps[T]) -> AbstractAsyncContextManager[AsyncGenerator[T]]:
+        """Blocking steps, each one call; closed however the block is left."""
+        return aclosing(self._iterate(steps))
 
-    async def _iterate(self, generator: Generator[T]) -> AsyncGenerator[T]:
+    async def _iterate(self, steps: Steps[T]) -> AsyncGenerator[T]:
         try:
-            while not isinstance(step := await self.run(lambda: next(generator, _END)), _End):
+            while not isinstance(step := await self.run(lambda: _next(steps)), _End):
                 yield step
         finally:
             with CancelScope(shield=True):
-                await self.run(generator.close)
+                await self.run(steps.close)
 
     @asynccontextmanager
     async def _hurried_if_cancelled(self) -> AsyncGenerator[None]:
@@ -91,9 +109,48 @@ class Queue:
                     tasks.cancel_scope.cancel()
 
 
+class Slots:
+    """So many callers at once, so many more in line; the next one is refused."""
+
+    def __init__(self, slots: int, waiting: int, refusal: str) -> None:
+        """
+        Args:
+            slots: Callers at once.
+            waiting: Callers in line, at most.
+            refusal: What the next one is told.
+        """
+        self._limiter = CapacityLimiter(slots)
+        self._most_waiting = waiting
+        self._refusal = refusal
+
+    @property
+    def waiting(self) -> int:
+        """Callers in line now."""
+        return self._limiter.statistics().tasks_waiting
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncGenerator[None]:
+        """Holds a slot within the block, waited for in order of arrival.
+
+        Raises:
+            Overloaded: The line is full.
+        """
+        if self._limiter.available_tokens < 1 and self.waiting >= self._most_waiting:
+            raise Overloaded(self._refusal)
+        async with self._limiter:
+            yield
+
+
 async def run_abandonable(call: Callable[[], T]) -> T:
     """Runs a long call whose caller may leave: its thread then ends on its own."""
     return await to_thread.run_sync(call, abandon_on_cancel=True)
+
+
+def _next(steps: Steps[T]) -> T | _End:
+    try:
+        return steps.__next__()
+    except StopIteration:
+        return _END
 
 
 @contextmanager

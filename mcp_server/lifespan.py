@@ -1,23 +1,25 @@
 """Gateway: what the tools share while the server runs; and its start and stop.
 
 Models load in the background, so that a host's handshake never waits for one. A call that needs
-a model waits for it here, telling its caller so; all who wait share one load and its outcome.
+a model waits for it here, telling its caller so; all who wait share one load and its outcome. A
+model stays in memory while a call uses it, and leaves when nobody has for a while.
 """
 
 import itertools
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-from anyio import CapacityLimiter, Event, create_task_group, move_on_after
+from anyio import CapacityLimiter, Event, create_task_group, move_on_after, sleep
 from anyio.abc import TaskGroup
 from mcp.server.mcpserver.context import Context
 
 from engine.engine import Engine
 from engine.errors import EngineError
-from engine.residency import Closable, Resident
-from mcp_server import concurrency
+from engine.residency import Closable, Lease, Resident
+from mcp_server import concurrency, reports
+from mcp_server.results import ModelsInfo, StatusResult
 from mcp_server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -26,6 +28,24 @@ ModelT = TypeVar("ModelT", bound=Closable)
 
 _TELL_SECONDS = 1
 """How often a caller who waits for a model is told so."""
+
+_LOOK_SHARE, _LOOK_SECONDS = 0.1, 15.0
+"""How often idle models are looked for: after this share of the idle time, or so many seconds."""
+
+
+class _Load(Generic[ModelT]):
+    """One load under way, and the lease by which its model stays until all who wait have it."""
+
+    def __init__(self) -> None:
+        self.ended = Event()
+        self.waiting = 0
+        self.lease: Lease[ModelT] | None = None
+        self.failure: EngineError | None = None
+
+    def release(self) -> None:
+        """To be called whenever it may have become true that it ended and nobody waits."""
+        if self.lease is not None and self.ended.is_set() and not self.waiting:
+            self.lease.release()
 
 
 class Gateway:
@@ -38,60 +58,108 @@ class Gateway:
         """For one step of the embedder or the index: others get their turn between two steps."""
         self.index_runs = CapacityLimiter(1)
         """For a whole run of indexing: two at once would embed the same files."""
-        self.answers = CapacityLimiter(1)
-        """For a whole answer: a decoder writes one at a time."""
-        self._loads: dict[str, Event] = {}
+        self.answers = concurrency.Slots(
+            settings.slots,
+            settings.queue,
+            f"{settings.slots} answers are being written and {settings.queue} more calls wait, "
+            "which is all this server takes: call again in a few seconds.",
+        )
+        """For a whole answer: a decoder writes a few at once."""
+        self._loads: dict[str, _Load[Any]] = {}
         self._tasks: TaskGroup | None = None
 
-    async def loaded(self, place: Resident[ModelT], context: Context[Any, Any]) -> ModelT:
-        """The model of a place, waited for with a progress message a second.
+    def models_info(self) -> ModelsInfo:
+        """Models and what they do now; blocks a little, waits for no model."""
+        return reports.models_info(self.engine, self.settings, self.answers.waiting)
+
+    def status(self) -> StatusResult:
+        """`models_info` and the index; blocks while the index is read."""
+        return reports.status(self.engine, self.settings, self.answers.waiting)
+
+    @asynccontextmanager
+    async def model(
+        self, place: Resident[ModelT], context: Context[Any, Any]
+    ) -> AsyncGenerator[ModelT]:
+        """The model of a place, to be used within the block; waited for with a progress message a
+        second.
 
         Raises:
             EngineError: It cannot be loaded; the sentence says what mends it.
         """
-        model = place.loaded()
-        if model is not None:
-            return model
-        ended = self._load(place)
-        for seconds in itertools.count():
-            await context.report_progress(
-                _waiting_progress(seconds), None, f"Waiting for the {place.name}: {place.activity}"
-            )
-            with move_on_after(_TELL_SECONDS):
-                await ended.wait()
-                break
-        return place.result()
+        lease = place.lease_loaded()
+        while lease is None:
+            lease = await self._waited_for(place, context)
+        with lease as model:
+            yield model
+
+    async def _waited_for(
+        self, place: Resident[ModelT], context: Context[Any, Any]
+    ) -> Lease[ModelT] | None:
+        load: _Load[ModelT] = self._load(place)
+        load.waiting += 1
+        try:
+            for seconds in itertools.count():
+                message = f"Waiting for the {place.name}: {place.activity}"
+                await context.report_progress(_waiting_progress(seconds), None, message)
+                with move_on_after(_TELL_SECONDS):
+                    await load.ended.wait()
+                    break
+            if load.failure is not None:
+                raise load.failure
+            return place.lease_loaded()
+        finally:
+            load.waiting -= 1
+            load.release()
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator["Gateway"]:
-        """Loads models while the server answers; stops loading when it ends."""
+        """Loads models and frees idle ones while the server answers, until it ends."""
         async with create_task_group() as tasks:
             self._tasks = tasks
             tasks.start_soon(self._load_all)
+            if self.settings.idle_seconds:
+                tasks.start_soon(self._free_idle)
             yield self
             tasks.cancel_scope.cancel()
 
     async def _load_all(self) -> None:
-        for place in (self.engine.embedder, self.engine.decoder):
-            await self._load(place).wait()
+        await self._load(self.engine.embedder).ended.wait()
+        if await concurrency.run_abandonable(self.engine.fits_together):
+            await self._load(self.engine.decoder).ended.wait()
 
-    def _load(self, place: Resident[Any]) -> Event:
-        """Begins a load unless one is under way; the event is set when it has ended."""
+    async def _free_idle(self) -> None:
+        idle = self.settings.idle_seconds
+        while True:
+            await sleep(min(_LOOK_SECONDS, idle * _LOOK_SHARE))
+            try:
+                names = await concurrency.run_abandonable(lambda: self.engine.free_idle(idle))
+            except Exception:
+                logger.exception("Unloading an idle model failed")
+            else:
+                for name in names:
+                    logger.info("Unloaded the %s: not used for %d s", name, idle)
+
+    def _load(self, place: Resident[Any]) -> _Load[Any]:
+        """Begins a load unless one is under way."""
         assert self._tasks is not None
         if place.name not in self._loads:
-            self._loads[place.name] = Event()
-            self._tasks.start_soon(self._get, place)
+            self._loads[place.name] = _Load()
+            self._tasks.start_soon(self._lease, place, self._loads[place.name])
         return self._loads[place.name]
 
-    async def _get(self, place: Resident[Any]) -> None:
+    async def _lease(self, place: Resident[Any], load: _Load[Any]) -> None:
         try:
-            await concurrency.run_abandonable(place.get)
+            load.lease = await concurrency.run_abandonable(place.lease)
         except EngineError as error:
+            load.failure = error
             logger.warning("The %s is not available: %s", place.name, error)
         except Exception:
+            load.failure = place.failure
             logger.exception("Loading the %s failed", place.name)
         finally:
-            self._loads.pop(place.name).set()
+            del self._loads[place.name]
+            load.ended.set()
+            load.release()
 
 
 def _waiting_progress(seconds: int) -> float:

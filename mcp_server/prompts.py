@@ -25,8 +25,10 @@ def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
     ) -> str:
         """Finds passages in the indexed documents and asks for an answer that cites them."""
         try:
-            await gateway.loaded(gateway.engine.embedder, context)
-            hits = await gateway.index_queue.run(lambda: gateway.engine.search(question, _PASSAGES))
+            async with gateway.model(gateway.engine.embedder, context):
+                hits = await gateway.index_queue.run(
+                    lambda: gateway.engine.search(question, _PASSAGES)
+                )
         except EngineError as error:
             code = INVALID_PARAMS if isinstance(error, InvalidInput) else INTERNAL_ERROR
             raise MCPError(code=code, message=str(error)) from error

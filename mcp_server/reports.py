@@ -13,10 +13,12 @@ from engine.embed.embedder import Embeddings
 from engine.engine import Engine, ModelStatus
 from engine.errors import InvalidInput, StoreError
 from mcp_server.results import (
+    AnswersEntry,
     DocumentEntry,
     EmbedResult,
     IndexEntry,
     IndexResult,
+    MemoryEntry,
     ModelEntry,
     ModelsInfo,
     Passage,
@@ -40,14 +42,15 @@ def search(engine: Engine, query: str, top_k: int, characters: int, total: int) 
         characters: Of one passage at most.
         total: Of all passages together at most.
     """
-    hits = engine.search(query, top_k)
-    embedder = engine.embedder.get()
+    with engine.embedder.lease() as embedder:
+        hits = engine.search(query, top_k)
+        model, provider = embedder.spec.model_id, embedder.provider
     each = min(characters, total // max(1, len(hits)))
     return SearchResult(
         passages=[_passage(hit, each) for hit in hits],
         documents=engine.index_statistics().documents,
-        model=embedder.spec.model_id,
-        provider=embedder.provider,
+        model=model,
+        provider=provider,
     )
 
 
@@ -116,17 +119,30 @@ def document(found: Document) -> DocumentEntry:
     )
 
 
-def models_info(engine: Engine) -> ModelsInfo:
-    """Models, providers and versions; never waits for a model to load."""
+def models_info(engine: Engine, settings: Settings, waiting: int) -> ModelsInfo:
+    """Models, what they do, providers and versions; never waits for a model.
+
+    Args:
+        engine: Whose models they are.
+        settings: How long an idle one stays, among others.
+        waiting: Calls that wait for an answer to begin.
+    """
     return ModelsInfo(
-        models=[_model(place) for place in engine.models()],
+        models=[_model(place, settings.idle_seconds) for place in engine.models()],
+        answers=_answers(engine, settings.slots, waiting),
+        memory=MemoryEntry(
+            resident_bytes=engine.resident_bytes(),
+            limit_bytes=engine.options.memory_limit_bytes,
+        ),
         execution_providers=list(engine.available_providers),
         onnxruntime=engine.runtime_version,
         version=engine.version,
     )
 
 
-def _model(place: ModelStatus) -> ModelEntry:
+def _model(place: ModelStatus, most_idle: int) -> ModelEntry:
+    idle = place.idle_seconds
+    unloads_in = -1 if idle is None or not most_idle else max(0, round(most_idle - idle))
     return ModelEntry(
         task=place.task,
         state=place.state,
@@ -137,13 +153,30 @@ def _model(place: ModelStatus) -> ModelEntry:
         max_tokens=place.max_tokens,
         license=place.license,
         source=place.source,
+        memory_bytes=place.memory_bytes,
+        unloads_in=unloads_in,
     )
 
 
-def status(engine: Engine, settings: Settings) -> StatusResult:
+def _answers(engine: Engine, slots: int, waiting: int) -> AnswersEntry:
+    now = engine.answering()
+    return AnswersEntry(
+        slots=slots,
+        active=now.active if now else 0,
+        waiting=waiting + (now.waiting if now else 0),
+        kv_bytes=now.kv_bytes if now else 0,
+        kv_tokens=now.kv_tokens if now else 0,
+        prefixes=now.prefixes if now else 0,
+        prefix_bytes=now.prefix_bytes if now else 0,
+        prefill_tokens_per_second=round(now.prefill_tokens_per_second, 1) if now else 0,
+        decode_tokens_per_second=round(now.decode_tokens_per_second, 1) if now else 0,
+    )
+
+
+def status(engine: Engine, settings: Settings, waiting: int) -> StatusResult:
     """`models_info` and the state of the index."""
     return StatusResult(
-        **models_info(engine).model_dump(),
+        **models_info(engine, settings, waiting).model_dump(),
         index=_index_entry(engine),
         roots=[str(root) for root in settings.root],
         read_only=settings.read_only,

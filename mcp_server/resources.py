@@ -7,7 +7,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 
 from engine.errors import EngineError, NotFound
-from mcp_server import concurrency, reports
+from mcp_server import concurrency
 from mcp_server.lifespan import Gateway
 
 
@@ -17,13 +17,13 @@ def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
     @server.resource("models://info", title="Models", mime_type="application/json")
     async def models_info() -> str:  # pyright: ignore[reportUnusedFunction]
         """Models, execution providers and versions; equals the models part of status."""
-        info = await concurrency.run_abandonable(lambda: reports.models_info(gateway.engine))
+        info = await concurrency.run_abandonable(gateway.models_info)
         return info.model_dump_json(indent=1)
 
     @server.resource("models://{model_id}", title="One model", mime_type="application/json")
     async def one_model(model_id: str) -> str:  # pyright: ignore[reportUnusedFunction]
         """One model of models://info."""
-        info = await concurrency.run_abandonable(lambda: reports.models_info(gateway.engine))
+        info = await concurrency.run_abandonable(gateway.models_info)
         for entry in info.models:
             if entry.model == model_id:
                 return entry.model_dump_json(indent=1)
@@ -33,9 +33,7 @@ def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
     @server.resource("index://status", title="Index", mime_type="application/json")
     async def index_status() -> str:  # pyright: ignore[reportUnusedFunction]
         """How much is indexed, by which model, and which folders may be indexed."""
-        result = await gateway.index_queue.run(
-            lambda: reports.status(gateway.engine, gateway.settings)
-        )
+        result = await gateway.index_queue.run(gateway.status)
         return json.dumps(result.model_dump(include={"index", "roots", "read_only"}), indent=1)
 
     @server.resource("doc://{document_id}", title="A document", mime_type="text/plain")

@@ -88,7 +88,7 @@ class ModelEntry(BaseModel):
     """A model a tool uses or would use."""
 
     task: str
-    state: str = Field(description="waiting, loading, ready, failed or closed.")
+    state: str = Field(description="waiting, loading, ready, idle (unloaded), failed or closed.")
     model: str
     why: str = Field(description="Why this model, or why none.")
     provider: str = Field(description="Execution provider that runs it; empty until loaded.")
@@ -96,6 +96,29 @@ class ModelEntry(BaseModel):
     max_tokens: int
     license: str
     source: str
+    memory_bytes: int = Field(description="What it takes once loaded, without caches; estimated.")
+    unloads_in: int = Field(description="Seconds, if nobody uses it; -1: in use or not loaded.")
+
+
+class AnswersEntry(BaseModel):
+    """What the language model is doing; zeros while it is not loaded."""
+
+    slots: int = Field(description="Answers that are written at once.")
+    active: int
+    waiting: int
+    kv_bytes: int = Field(description="Keys and values of the answers being written.")
+    kv_tokens: int
+    prefixes: int = Field(description="Beginnings of earlier prompts, kept to be read only once.")
+    prefix_bytes: int
+    prefill_tokens_per_second: float
+    decode_tokens_per_second: float
+
+
+class MemoryEntry(BaseModel):
+    """What the server takes."""
+
+    resident_bytes: int = Field(description="Of the whole process; 0 where it is not known.")
+    limit_bytes: int = Field(description="For models together; 0: none.")
 
 
 class IndexEntry(BaseModel):
@@ -114,6 +137,8 @@ class ModelsInfo(BaseModel):
     """Models, providers and versions."""
 
     models: list[ModelEntry]
+    answers: AnswersEntry
+    memory: MemoryEntry
     execution_providers: list[str] = Field(description="Built into the installed runtime.")
     onnxruntime: str
     version: str

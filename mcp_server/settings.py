@@ -24,6 +24,10 @@ TOOL_NAMES = (
     "generate",
     "status",
 )
+MB = 1_000_000
+_MOST_MB = 16_000_000
+_MODEL_COMMANDS = ("serve", "index", "search", "embed", "generate", "doctor")
+_ANSWERING_COMMANDS = ("serve", "generate", "doctor")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 _FALSE_AND_TRUE = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
@@ -85,10 +89,15 @@ def _tools(value: str) -> tuple[str, ...]:
     return names
 
 
-def _threads(value: str) -> int:
-    if not value.isdecimal() or int(value) > 1024:
-        raise ValueError("takes a whole number from 0 (all cores) to 1024")
-    return int(value)
+def _whole(least: int, most: int, note: str = "") -> Callable[[str], int]:
+    """Reads a whole number within limits; `note` says what the least one means."""
+
+    def parse(value: str) -> int:
+        if not (value.isascii() and value.isdecimal()) or not least <= int(value) <= most:
+            raise ValueError(f"takes a whole number from {least}{note} to {most}")
+        return int(value)
+
+    return parse
 
 
 def _default_data_dir() -> Path:
@@ -127,7 +136,39 @@ class Settings:
     )
     threads: int = field(
         default=0,
-        metadata=_option("Threads a model run may use; 0 takes all cores.", _threads, "N"),
+        metadata=_option(
+            "Threads a model run may use; 0 takes all cores.",
+            _whole(0, 1024, " (all cores)"),
+            "N",
+        ),
+    )
+    memory_limit_mb: int = field(
+        default=0,
+        metadata=_option(
+            "Memory that models may take together: a model that is not in use leaves for one that "
+            "would not fit beside it; 0 is no limit (default 0).",
+            _whole(0, _MOST_MB, " (no limit)"),
+            "MB",
+            commands=_MODEL_COMMANDS,
+        ),
+    )
+    kv_limit_mb: int = field(
+        default=2_000,
+        metadata=_option(
+            "Memory that the keys and values of all answers being written may take (default 2000).",
+            _whole(1, _MOST_MB),
+            "MB",
+            commands=_ANSWERING_COMMANDS,
+        ),
+    )
+    no_speculation: bool = field(
+        default=False,
+        metadata=_option(
+            "Do not draft what repeats the prompt or the answer: the same text, written slower.",
+            _switch,
+            None,
+            commands=_ANSWERING_COMMANDS,
+        ),
     )
     offline: bool = field(
         default=False, metadata=_option("Never touch the network.", _switch, None)
@@ -168,6 +209,44 @@ class Settings:
         default=False,
         metadata=_option(
             "Fetch missing default models in the background.", _switch, None, commands=["serve"]
+        ),
+    )
+    slots: int = field(
+        default=4,
+        metadata=_option(
+            "Answers written at once; more wait their turn (default 4).",
+            _whole(1, 64),
+            "N",
+            commands=["serve"],
+        ),
+    )
+    queue: int = field(
+        default=32,
+        metadata=_option(
+            "Calls that may wait for a slot; the next one is refused (default 32).",
+            _whole(0, 10_000),
+            "N",
+            commands=["serve"],
+        ),
+    )
+    prefix_cache_mb: int = field(
+        default=256,
+        metadata=_option(
+            "Memory for the beginnings of earlier prompts, which need not be read again; 0 keeps "
+            "none (default 256).",
+            _whole(0, _MOST_MB, " (none)"),
+            "MB",
+            commands=["serve"],
+        ),
+    )
+    idle_seconds: int = field(
+        default=300,
+        metadata=_option(
+            "A model not used for so long is unloaded, and loaded again at its next use; 0 keeps "
+            "it (default 300).",
+            _whole(0, 31_536_000, " (never)"),
+            "N",
+            commands=["serve"],
         ),
     )
 

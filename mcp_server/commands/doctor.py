@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from engine import __version__
+from engine import __version__, memory
 from engine.engine import Engine, ModelStatus
 from engine.errors import EngineError
 from mcp_server.commands.models import TOOLS_OF
@@ -28,6 +28,9 @@ _STYLES: dict[State, str] = {"ok": "green", "advice": "yellow", "problem": "bold
 
 # The two defaults, their archives and what they are converted from.
 _ROOM_BYTES = 1_000_000_000
+
+_MOST_SHARE = 0.75
+"""Of the machine's memory that models may take without advice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ def examine(opened: Engine, settings: Settings) -> Iterator[Finding]:
     yield _folder(settings.data_dir)
     for status in opened.models():
         yield _model(status)
+    yield _memory(opened)
     yield from _index(opened, settings)
 
 
@@ -126,8 +130,28 @@ def _model(status: ModelStatus) -> Finding:
     return Finding(
         f"model for {tools}",
         "ok",
-        f"{status.model_id} ({status.license}, {status.source}): {status.why}",
+        f"{status.model_id} ({status.license}, {status.source}): {status.why}; "
+        f"takes about {size(status.memory_bytes)} of memory",
     )
+
+
+def _memory(opened: Engine) -> Finding:
+    options = opened.options
+    limit, there = options.memory_limit_bytes, memory.physical_bytes()
+    models = sum(status.memory_bytes for status in opened.models())
+    caches = options.decoding.kv_limit_bytes + options.decoding.prefix_cache_bytes
+    most = min(limit or models + caches, models + caches)
+    fact = f"{size(there)} in this machine, " if there else ""
+    fact += f"models take about {size(models)}, with all caches full {size(models + caches)}"
+    fact += f", limited to {size(limit)}" if limit else ""
+    if there and most > there * _MOST_SHARE:
+        return Finding(
+            "memory",
+            "advice",
+            fact,
+            "the machine may become slow: set --memory-limit-mb, or a lower --kv-limit-mb",
+        )
+    return Finding("memory", "ok", fact)
 
 
 def _index(opened: Engine, settings: Settings) -> Iterator[Finding]:

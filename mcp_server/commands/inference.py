@@ -18,8 +18,8 @@ _SHOWN_COMPONENTS = 6
 def embed(arguments: argparse.Namespace, settings: Settings) -> int:
     """Prints a unit vector a text: its beginning for people, all of it as JSON."""
     texts = sys.stdin.read().splitlines() if arguments.text == ["-"] else arguments.text
-    with engine(settings) as opened:
-        found = opened.embedder.get().embed(texts, arguments.kind)
+    with engine(settings) as opened, opened.embedder.lease() as embedder:
+        found = embedder.embed(texts, arguments.kind)
     result = reports.embeddings(found, "float")
     if arguments.json:
         print_json(result.model_dump())
@@ -43,8 +43,7 @@ def generate(arguments: argparse.Namespace, settings: Settings) -> int:
     prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
     messages = conversation(prompt, arguments.system)
     pieces: list[Piece] = []
-    with engine(settings) as opened:
-        decoder = opened.decoder.get()
+    with engine(settings) as opened, opened.decoder.lease() as decoder:
         model = {"model": decoder.spec.model_id, "provider": decoder.provider}
         for piece in decoder.generate(messages, params):
             pieces.append(piece)

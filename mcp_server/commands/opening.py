@@ -8,8 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
+from engine.decode.decoder import DecoderOptions
 from engine.engine import Engine, EngineOptions
-from mcp_server.settings import Settings
+from mcp_server.settings import MB, Settings
 
 
 def options(settings: Settings) -> EngineOptions:
@@ -22,6 +23,13 @@ def options(settings: Settings) -> EngineOptions:
         threads=settings.threads,
         pull=settings.pull,
         offline=settings.offline,
+        decoding=DecoderOptions(
+            slots=settings.slots,
+            kv_limit_bytes=settings.kv_limit_mb * MB,
+            prefix_cache_bytes=settings.prefix_cache_mb * MB,
+            speculate=not settings.no_speculation,
+        ),
+        memory_limit_bytes=settings.memory_limit_mb * MB,
     )
 
 

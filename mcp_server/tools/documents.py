@@ -70,8 +70,7 @@ def writing_tools(gateway: Gateway) -> list[GatewayTool]:
         """Makes a folder of Markdown, text and source files searchable, or brings it up to date:
         only what changed is read. Allowed folders are shown by status."""
         folder = allowed(path, gateway.settings.root)
-        await gateway.loaded(gateway.engine.embedder, context)
-        async with gateway.index_runs:
+        async with gateway.model(gateway.engine.embedder, context), gateway.index_runs:
             last = await _index(gateway, folder, context, max_seconds)
         result = await gateway.index_queue.run(
             lambda: reports.index(

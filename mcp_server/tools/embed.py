@@ -30,11 +30,11 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
     ) -> Annotated[CallToolResult, EmbedResult]:
         """Turns texts into unit vectors on this machine, for programs that compare texts by dot
         product. To find passages use semantic_search instead: vectors are long."""
-        embedder = await gateway.loaded(gateway.engine.embedder, context)
-        _check_size(len(texts), embedder.dimensions, encoding)
-        async with gateway.index_queue.steps(embedder.embed_steps(texts, kind)) as steps:
-            batches = [batch async for batch in steps]
-        result = reports.embeddings(embedder.gathered(batches), encoding)
+        async with gateway.model(gateway.engine.embedder, context) as embedder:
+            _check_size(len(texts), embedder.dimensions, encoding)
+            async with gateway.index_queue.steps(embedder.embed_steps(texts, kind)) as steps:
+                batches = [batch async for batch in steps]
+            result = reports.embeddings(embedder.gathered(batches), encoding)
         return answer(rendering.embeddings(result), result)
 
     return [tool(embed, title="Embed texts")]

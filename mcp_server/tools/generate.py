@@ -1,11 +1,12 @@
 """The tool generate: a prompt in, the language model's text out."""
 
+from dataclasses import asdict
 from typing import Any
 
 from mcp.server.mcpserver.context import Context
 from mcp_types import CallToolResult, TextContent
 
-from engine.decode.decoder import Piece
+from engine.decode.decoder import Answer, Piece
 from engine.decode.sampling import SamplingParams
 from engine.text.chat import Message, conversation
 from mcp_server import arguments as words
@@ -48,27 +49,29 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
 async def _answer(
     gateway: Gateway, messages: list[Message], params: SamplingParams, context: Context[Any, Any]
 ) -> CallToolResult:
-    decoder = await gateway.loaded(gateway.engine.decoder, context)
-    texts: list[str] = []
-    last: Piece | None = None
+    async with gateway.answers.slot(), gateway.model(gateway.engine.decoder, context) as decoder:
+        pieces = await _pieces(decoder.generate(messages, params), params.max_tokens, context)
+        last = pieces[-1]
+        assert last.usage is not None
+        return CallToolResult(
+            content=[TextContent(type="text", text="".join(piece.text for piece in pieces))],
+            _meta={
+                "finish_reason": last.finish_reason,
+                **asdict(last.usage),
+                "model": decoder.spec.model_id,
+                "provider": decoder.provider,
+            },
+        )
+
+
+async def _pieces(answer: Answer, most: int, context: Context[Any, Any]) -> list[Piece]:
+    """The pieces of an answer, each with a token told as progress; ends at once if cancelled."""
+    pieces: list[Piece] = []
     tokens = 0
-    steps = decoder.generate(messages, params)
-    async with gateway.answers, concurrency.Queue().steps(steps) as pieces:
-        async for piece in pieces:
-            texts.append(piece.text)
-            last = piece
+    async with concurrency.Queue(answer.interrupt).steps(answer) as coming:
+        async for piece in coming:
+            pieces.append(piece)
             if piece.token_id is not None:
                 tokens += 1
-                await context.report_progress(tokens, params.max_tokens, piece.text)
-    assert last is not None
-    assert last.usage is not None
-    return CallToolResult(
-        content=[TextContent(type="text", text="".join(texts))],
-        _meta={
-            "finish_reason": last.finish_reason,
-            "prompt_tokens": last.usage.prompt_tokens,
-            "completion_tokens": last.usage.completion_tokens,
-            "model": decoder.spec.model_id,
-            "provider": decoder.provider,
-        },
-    )
+                await context.report_progress(tokens, most, piece.text)
+    return pieces

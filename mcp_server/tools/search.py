@@ -26,12 +26,12 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
     ) -> Annotated[CallToolResult, SearchResult]:
         """Finds passages by meaning in the user's own indexed documents, notes and code: use it
         before answering about them. Gives path and lines to cite; get_document reads around."""
-        await gateway.loaded(gateway.engine.embedder, context)
-        result = await gateway.index_queue.run(
-            lambda: reports.search(
-                gateway.engine, query, top_k, snippet_characters, _TEXT_CHARACTERS
+        async with gateway.model(gateway.engine.embedder, context):
+            result = await gateway.index_queue.run(
+                lambda: reports.search(
+                    gateway.engine, query, top_k, snippet_characters, _TEXT_CHARACTERS
+                )
             )
-        )
         return answer(rendering.search(result), result)
 
     return [tool(semantic_search, title="Search documents by meaning")]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from mcp_types import CallToolResult
 
-from mcp_server import rendering, reports
+from mcp_server import rendering
 from mcp_server.lifespan import Gateway
 from mcp_server.results import StatusResult
 from mcp_server.tools.making import GatewayTool, answer, tool
@@ -16,9 +16,7 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
     async def status() -> Annotated[CallToolResult, StatusResult]:
         """Tells which models answer, whether they are loaded, what is indexed, which folders may
         be indexed, and what to do about each problem."""
-        result = await gateway.index_queue.run(
-            lambda: reports.status(gateway.engine, gateway.settings)
-        )
+        result = await gateway.index_queue.run(gateway.status)
         return answer(rendering.status(result), result)
 
     return [tool(status, title="Status")]

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from engine.budget import Budget, estimate
+from engine.budget import Budget, Claim, estimate
 from engine.errors import NoRoom, Overloaded
 from engine.models import folder
 from engine.residency import Resident
@@ -19,11 +19,11 @@ def places(budget: Budget, small: int, large: int) -> tuple[Resident[Model], Res
     """Two places whose models take so much."""
 
     def load_small(report) -> Model:
-        with budget.room(small, "small", first, [second]):
+        with budget.room(Claim("small", small), first, [second]):
             return Model()
 
     def load_large(report) -> Model:
-        with budget.room(large, "large", second, [first]):
+        with budget.room(Claim("large", large), second, [first]):
             return Model()
 
     first = Resident("embedding model", load_small)
@@ -81,7 +81,7 @@ def test_a_load_that_fails_counts_for_nothing():
     first, second = places(budget, 10, 100)
 
     def fail(report) -> Model:
-        with budget.room(50, "broken", broken, [first, second]):
+        with budget.room(Claim("broken", 50), broken, [first, second]):
             raise ZeroDivisionError
 
     broken = Resident("model", fail)

@@ -3,13 +3,21 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engine.decode.sampling import SamplingParams
 from engine.engine import Engine, EngineOptions
-from engine.errors import DocumentNotFound, ModelMissing, Unavailable, WrongEmbedder
+from engine.errors import (
+    DocumentNotFound,
+    ModelMissing,
+    NoRoom,
+    Overloaded,
+    Unavailable,
+    WrongEmbedder,
+)
 from engine.models import catalog
 from engine.text.chat import Message
 
@@ -149,6 +157,71 @@ def engine_problem_after_search(engine: Engine) -> str:
     with pytest.raises(WrongEmbedder) as refused:
         engine.search("x", 1)
     return str(refused.value)
+
+
+def test_a_model_that_was_freed_serves_the_next_use_and_status_says_so_meanwhile(engine, notes):
+    finish(engine, notes)
+    engine.decoder.get()
+    before = engine.models()
+    assert engine.answering() is not None
+    assert engine.free_idle(3600) == []
+    assert engine.free_idle(0) == ["language model", "embedding model"]
+    assert [status.state for status in engine.models()] == ["idle", "idle"]
+    assert [status.why for status in engine.models()] == [status.why for status in before]
+    assert engine.answering() is None
+    assert engine.index_problem() == ""
+    assert engine.search("How long do I brew it?", 1)[0].document.path.endswith("tea.md")
+    assert [status.state for status in engine.models()] == ["ready", "idle"]
+
+
+def test_a_model_stays_while_a_folder_is_indexed(engine, notes):
+    steps = engine.index(notes)
+    next(steps)
+    assert engine.free_idle(0) == []
+    steps.close()
+    assert engine.free_idle(0) == ["embedding model"]
+
+
+def test_a_better_model_installed_meanwhile_does_not_take_the_place_of_a_freed_one(
+    tmp_path, minilm_folder
+):
+    models_dir = tmp_path / "models"
+    shutil.copytree(minilm_folder, models_dir / "all-minilm-l6-v2")
+    engine = Engine(EngineOptions(models_dir=models_dir, index_file=tmp_path / "index.sqlite"))
+    engine.embedder.get()
+    shutil.copytree(minilm_folder, models_dir / "bge-small-en-v1.5")
+    record = models_dir / "bge-small-en-v1.5" / "npu-gateway.json"
+    record.write_text(record.read_text().replace("all-minilm-l6-v2", "bge-small-en-v1.5"))
+    assert engine.free_idle(0) == ["embedding model"]
+    assert engine.embedder.get().spec.model_id == "all-minilm-l6-v2"
+    assert engine.free_idle(0)
+    shutil.rmtree(models_dir / "all-minilm-l6-v2")
+    assert engine.embedder.get().spec.model_id == "bge-small-en-v1.5"
+    engine.close()
+
+
+def test_models_that_do_not_fit_together_take_turns(options):
+    engine = Engine(replace(options, memory_limit_bytes=450_000_000))
+    assert not engine.fits_together()
+    engine.embedder.get()
+    decoder = engine.decoder.get()
+    assert decoder.options.kv_limit_bytes < 100_000_000
+    assert [status.state for status in engine.models()] == ["idle", "ready"]
+    with engine.decoder.lease(), pytest.raises(Overloaded, match="language model in use"):
+        engine.search("x", 1)
+    engine.embedder.get()
+    assert [status.state for status in engine.models()] == ["ready", "idle"]
+    engine.close()
+
+
+def test_a_model_larger_than_the_limit_is_refused_by_name(options):
+    engine = Engine(replace(options, memory_limit_bytes=200_000_000))
+    engine.embedder.get()
+    with pytest.raises(NoRoom, match=r"smollm2.*--memory-limit-mb"):
+        engine.decoder.get()
+    assert "--memory-limit-mb" in engine.models()[1].why
+    assert engine.models()[0].state == "ready"
+    engine.close()
 
 
 def test_a_closed_engine_refuses_every_use(options):

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -92,3 +93,70 @@ async def test_a_bug_in_loading_is_a_sentence_without_its_secret(home, era):
     assert result.is_error
     assert "the traceback is in its log" in result.content[0].text
     assert "secret" not in result.content[0].text
+
+
+class Noticed:
+    """A model of a place that tells when it is freed."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.freed = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def close(self) -> None:
+        self.freed.set()
+
+
+async def test_a_model_that_nobody_uses_is_unloaded_and_the_next_call_loads_it_again(home, era):
+    settings = replace(home.settings, idle_seconds=1)
+    engine = home.engine()
+    made: list[Noticed] = []
+
+    def load(report: Callable[[str], None]) -> Noticed:
+        made.append(Noticed(home.embedder))
+        return made[-1]
+
+    engine.embedder = Resident("embedding model", load)
+    async with Client(build(engine, settings), mode=era) as client:
+        first = await client.call_tool("embed", {"texts": ["x"]})
+        with anyio.fail_after(60):
+            assert await anyio.to_thread.run_sync(made[0].freed.wait, 60)
+            status = await client.call_tool("status", {})
+            again = await client.call_tool("embed", {"texts": ["x"]})
+    assert status.structured_content["models"][0]["state"] == "idle"
+    assert "idle, unloaded until its next use" in status.content[0].text
+    assert again.structured_content == first.structured_content
+    assert len(made) >= 2
+    engine.close()
+
+
+async def test_calls_that_wait_have_the_model_before_another_makes_it_leave(home, era):
+    gate = Gate(home.engine().embedder.get)
+    engine = home.engine()
+    engine.embedder = Resident("embedding model", gate.load)
+    over = threading.Event()
+
+    def free() -> None:
+        while not over.is_set():
+            engine.embedder.free()
+
+    freeing = threading.Thread(target=free)
+    async with Client(build(engine, home.settings), mode=era) as client:
+        freeing.start()
+        async with anyio.create_task_group() as tasks:
+            results: list[Any] = []
+
+            async def call() -> None:
+                results.append(await client.call_tool("embed", {"texts": ["x"]}))
+
+            for _ in range(10):
+                tasks.start_soon(call)
+            gate.opened.set()
+    over.set()
+    freeing.join(30)
+    assert len(results) == 10
+    assert not any(result.is_error for result in results)
+    assert engine.embedder.free() or engine.embedder.state == "idle"
+    engine.close()

@@ -15,6 +15,11 @@ async def test_models_info_equals_the_models_of_status(connect):
         status = (await client.call_tool("status", {})).structured_content
         info = json.loads((await client.read_resource("models://info")).contents[0].text)
         one = json.loads((await client.read_resource("models://all-minilm-l6-v2")).contents[0].text)
+    for changing in (info, status):
+        assert changing["memory"].pop("resident_bytes") >= 0
+        for model in changing["models"]:
+            assert model.pop("unloads_in") in range(250, 301)
+    assert one.pop("unloads_in") in range(250, 301)
     assert info == {name: status[name] for name in info}
     embedder, decoder = info["models"]
     assert embedder == one

@@ -59,6 +59,13 @@ def test_misuse_is_two_and_says_what_there_is(words):
     [
         (["--threads", "many"], {}, "--threads takes a whole number"),
         (["--log-level", "loud"], {}, "--log-level takes one of debug"),
+        (
+            ["--memory-limit-mb", "-1"],
+            {},
+            "--memory-limit-mb takes a whole number from 0 (no limit)",
+        ),
+        (["--kv-limit-mb", "0"], {}, "--kv-limit-mb takes a whole number from 1"),
+        ([], {"NPU_GATEWAY_KV_LIMIT_MB": "1e3"}, "NPU_GATEWAY_KV_LIMIT_MB takes a whole number"),
         ([], {"NPU_GATEWAY_OFFLINE": "maybe"}, "NPU_GATEWAY_OFFLINE takes 1 or 0"),
     ],
 )
@@ -223,8 +230,26 @@ def test_doctor_finds_a_sound_machine_and_changes_nothing(flags, tmp_path):
     facts = {finding["name"]: finding for finding in report["findings"]}
     assert "CPUExecutionProvider" in facts["ONNX Runtime"]["fact"]
     assert "smollm2-135m-instruct" in facts["model for generate"]["fact"]
+    assert "models take about" in facts["memory"]["fact"]
     assert facts["index"]["advice"] == "to search a folder: npu-gateway index DIR"
     assert not (tmp_path / "data").exists()
+
+
+def test_doctor_advises_where_models_could_take_more_than_the_machine_has(flags):
+    result = run("doctor", "--kv-limit-mb", "16000000", *flags)
+    assert result.returncode == 0
+    assert "set --memory-limit-mb" in result.stdout
+    limited = run("doctor", "--kv-limit-mb", "16000000", "--memory-limit-mb", "500", *flags)
+    assert "set --memory-limit-mb" not in limited.stdout
+    assert "limited to 500.0 MB" in limited.stdout
+
+
+def test_a_model_that_may_not_take_the_memory_it_needs_is_refused_in_one_sentence(flags):
+    result = run("generate", "Hi", "--memory-limit-mb", "100", *flags)
+    assert result.returncode == 1
+    assert "smollm2-135m-instruct takes about" in result.stderr
+    assert "--memory-limit-mb" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_doctor_names_each_problem_with_its_remedy(tmp_path):

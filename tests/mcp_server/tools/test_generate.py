@@ -111,6 +111,65 @@ async def test_a_cancelled_answer_stops_within_a_token_and_the_next_call_works(c
     assert after.meta["completion_tokens"] == 4
 
 
+async def test_calls_beyond_the_slots_wait_and_beyond_the_queue_are_refused(connect):
+    tell = {"prompt": "Tell a very long story.", "max_tokens": 2000}
+    async with connect(slots=2, queue=1) as client:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(client.call_tool, "generate", tell)
+            with anyio.fail_after(30):
+                answers = {"active": 0}
+                while (answers["active"], answers.get("waiting")) != (2, 1):
+                    status = (await client.call_tool("status", {})).structured_content
+                    answers = status["answers"]
+            refused = await client.call_tool("generate", {"prompt": PROMPT})
+            tasks.cancel_scope.cancel()
+        assert refused.is_error
+        assert "2 answers are being written and 1 more" in refused.content[0].text
+        assert "call again" in refused.content[0].text
+        with anyio.fail_after(30):
+            after = await client.call_tool("generate", {"prompt": PROMPT, "max_tokens": 4})
+        assert after.meta["completion_tokens"] == 4
+        status = (await client.call_tool("status", {})).structured_content
+    assert status["answers"]["active"] == status["answers"]["waiting"] == 0
+    assert status["answers"]["kv_bytes"] == 0
+
+
+async def test_answers_written_together_are_those_written_alone(connect):
+    prompts = [PROMPT, "What is the capital of Germany?", "Name a fruit.", "Say hello."] * 2
+    together: dict[int, str] = {}
+    async with connect(slots=4) as client:
+
+        async def answer(number: int, into: dict[int, str]) -> None:
+            result = await client.call_tool(
+                "generate", {"prompt": prompts[number], "max_tokens": 20}
+            )
+            into[number] = result.content[0].text
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(len(prompts)):
+                tasks.start_soon(answer, number, together)
+        alone: dict[int, str] = {}
+        for number in range(4):
+            await answer(number, alone)
+    for number, text in together.items():
+        assert text == alone[number % 4]
+
+
+async def test_a_prompt_that_begins_like_an_earlier_one_is_read_from_where_it_differs(connect):
+    long = "The house stands on a hill above the sea. " * 20
+    async with connect() as client:
+        first = await client.call_tool(
+            "generate", {"system": long, "prompt": "What is seen?", "max_tokens": 4}
+        )
+        again = await client.call_tool(
+            "generate", {"system": long, "prompt": "Where is it?", "max_tokens": 4}
+        )
+    assert again.meta["cached_tokens"] > 150
+    assert again.meta["cached_tokens"] < again.meta["prompt_tokens"]
+    assert first.meta["prompt_tokens"] > 150
+
+
 async def test_while_one_answer_is_written_the_rest_of_the_server_answers(connect):
     started = anyio.Event()
 
