@@ -42,6 +42,11 @@ class Answer(Iterator[Piece]):
             self.close()
             raise
 
+    @property
+    def has_ready(self) -> bool:
+        """Whether the next piece has been made already, so that fetching it takes no run."""
+        return self._begun is not None and bool(self._begun[1].pieces)
+
     def interrupt(self) -> None:
         """Makes a fetch that is under way in another thread end soon; only `close` may follow."""
         if self._begun is not None:

@@ -8,12 +8,15 @@ from collections.abc import Sequence as Messages
 from dataclasses import dataclass
 
 from engine.decode.answer import Answer
+from engine.decode.drafting import LARGE_MODEL_COST, SMALL_MODEL_COST
 from engine.decode.forward import Forward
 from engine.decode.loop import Loop
+from engine.decode.prefix_cache import PrefixCache
 from engine.decode.sampling import Sampler, SamplingParams
 from engine.decode.sequence import Piece, Sequence, Usage
 from engine.decode.slots import Slots
 from engine.errors import PromptTooLong, Unavailable
+from engine.models import surgery
 from engine.models.spec import DecoderSpec
 from engine.runtime.session import Session
 from engine.text.chat import ChatTemplate, Message
@@ -21,7 +24,7 @@ from engine.text.tokenizer import Tokenizer
 
 __all__ = ["Answer", "Decoder", "DecoderOptions", "DecoderStatus", "Piece", "Usage"]
 
-# Prompt tokens a run, and how many where the graph's files exceed so many bytes. A caller who
+# Prompt tokens a run, and how many where the weights exceed so many bytes. A caller who
 # closes waits for the running part. SmolLM2 reads 363, 382, 396, 392, 355 tokens in a second of one
 # thread's CPU time in parts of 32, 64, 128, 256, 512; a large model is almost as fast in small
 # parts: Phi-3 28 tokens/s in parts of 8, 33 in large ones (Linux x86-64, 2 cores).
@@ -38,6 +41,11 @@ class DecoderOptions:
     """Answers that grow at once."""
     kv_limit_bytes: int = 2 * 2**30
     """What the keys and values of all answers in work may take."""
+    prefix_cache_bytes: int = 256 * 2**20
+    """What may be kept of prompts that have been answered, for those that begin alike."""
+    speculate: bool = True
+    """Whether tokens that the text so far suggests are checked many at once. Answers are the same
+    but where two tokens are nearer than such a run rounds; see `forward`."""
     prefill_chunk: int | None = None
     """Prompt tokens read in one run; None for `prefill_chunk_for` the model."""
 
@@ -55,6 +63,10 @@ class DecoderStatus:
     """What the keys and values of the answers in work take."""
     kv_tokens: int
     """Tokens that are in them."""
+    prefixes: int
+    """Beginnings of prompts that are kept."""
+    prefix_bytes: int
+    """What they take."""
     prefill_tokens_per_second: float
     """Over all prompts so far; 0 before the first."""
     decode_tokens_per_second: float
@@ -73,9 +85,14 @@ class Decoder:
         self._template = ChatTemplate(
             spec.chat_template, self._tokenizer, spec.bos_token, spec.eos_token
         )
+        is_large = spec.weight_bytes > _LARGE_BYTES
+        self._draft_cost = LARGE_MODEL_COST if is_large else SMALL_MODEL_COST
         part = options.prefill_chunk or prefill_chunk_for(spec)
-        forward = Forward(session, self.context, options.kv_limit_bytes)
-        self._loop: Loop | None = Loop(forward, Slots(options.slots, part))
+        self._loop: Loop | None = Loop(
+            Forward(session, self.context, options.kv_limit_bytes),
+            Slots(options.slots, part),
+            PrefixCache(options.prefix_cache_bytes),
+        )
 
     @classmethod
     def open(cls, spec: DecoderSpec, options: DecoderOptions | None = None) -> "Decoder":
@@ -86,7 +103,9 @@ class Decoder:
                 tokenizer do not belong together.
         """
         options = options or DecoderOptions()
-        decoder = cls(spec, Session.open(spec.onnx_file, threads=options.threads), options)
+        prepared = surgery.prepare(spec)
+        session = Session.open(spec.onnx_file, threads=options.threads, graph=prepared.content)
+        decoder = cls(spec, session, options)
         decoder._prove()
         return decoder
 
@@ -127,6 +146,8 @@ class Decoder:
             waiting=len(slots.waiting),
             kv_bytes=cache.bytes,
             kv_tokens=sum(row.position for row in cache.rows),
+            prefixes=len(loop.prefixes),
+            prefix_bytes=loop.prefixes.bytes,
             prefill_tokens_per_second=_rate(figures.prompt_tokens, figures.prompt_seconds),
             decode_tokens_per_second=_rate(figures.answer_tokens, figures.answer_seconds),
         )
@@ -158,6 +179,7 @@ class Decoder:
             stop_token_ids=self.spec.stop_token_ids,
             room=room,
             tokenizer=self._tokenizer,
+            draft_cost=self._draft_cost if self.options.speculate else None,
         )
         return loop, sequence
 
@@ -173,9 +195,7 @@ class Decoder:
 
 def prefill_chunk_for(spec: DecoderSpec) -> int:
     """Prompt tokens that a model reads in one run, by the size of its weights."""
-    files = spec.onnx_file.parent.glob(f"{spec.onnx_file.name}*")
-    large = sum(file.stat().st_size for file in files) > _LARGE_BYTES
-    return _LARGE_PREFILL_CHUNK if large else _PREFILL_CHUNK
+    return _LARGE_PREFILL_CHUNK if spec.weight_bytes > _LARGE_BYTES else _PREFILL_CHUNK
 
 
 def _rate(tokens: int, seconds: float) -> float:

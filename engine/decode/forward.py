@@ -6,8 +6,10 @@ computed, which spares a prompt the largest multiplication for every token but i
 
 Rule: what a run computes for a token does not depend on its neighbours. Runs over two tokens or
 more give the same bits however the tokens are cut into runs, and a run over one token of each of
-several rows the same as over each alone (SmolLM2, ONNX Runtime 1.32). One token alone and the same
-token among others differ in their last bits, because attention takes another kernel.
+several rows the same as over each alone. One token alone and the same token among others differ in
+their last bits, because attention takes another kernel, and 8-bit activations carry that to the
+logits: SmolLM2's differ by up to 0.8 at the median, and the most probable token was another one in
+17 of 1,505 places, in all but one of them where the best two lay within 0.31 (ONNX Runtime 1.32).
 """
 
 from collections.abc import Sequence

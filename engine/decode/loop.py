@@ -9,12 +9,22 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
-from engine.decode.forward import Forward, Logits
+from engine.decode.forward import Forward
+from engine.decode.kv_cache import Row
+from engine.decode.prefix_cache import PrefixCache, shared_length
 from engine.decode.sequence import Sequence
 from engine.decode.slots import Grow, Read, Slots
 from engine.errors import Unavailable
-from engine.runtime.session import Interrupted
+from engine.runtime.session import Array, Interrupted
+
+# A prefix shorter than this is read again rather than copied; and so many tokens of a prompt are
+# always left to read, since a run of one token takes another kernel.
+_WORTH_COPYING, _LEFT_TO_READ = 16, 2
+
+# Tokens that are drafted for one run at most.
+_MOST_DRAFTED = 15
 
 
 @dataclass(slots=True)
@@ -30,10 +40,11 @@ class Figures:
 class Loop:
     """All sequences of one model. Thread-safe."""
 
-    def __init__(self, forward: Forward, slots: Slots) -> None:
-        self.slots = slots
-        self.figures = Figures()
+    def __init__(self, forward: Forward, slots: Slots, prefixes: PrefixCache[list[Array]]) -> None:
         self.forward = forward
+        self.slots = slots
+        self.prefixes = prefixes
+        self.figures = Figures()
         self._lock = threading.Lock()
         self._closed: Unavailable | None = None
 
@@ -79,10 +90,8 @@ class Loop:
         match self.slots.next():
             case Read(sequence, tokens):
                 self._carry_out(lambda: self._read(sequence, tokens), [sequence])
-            case Grow([sequence]):
-                self._carry_out(lambda: self._grow_alone(sequence), [sequence])
             case Grow(sequences):
-                self._carry_out(lambda: self._grow(sequences), sequences)
+                self._grow(sequences)
             case None:
                 pass
 
@@ -99,12 +108,36 @@ class Loop:
     def _admit(self) -> None:
         sequence = self.slots.admit(self._fits)
         if sequence is not None:
-            sequence.row = self.forward.cache.open_row(len(sequence.ids))
+            row = self.forward.cache.open_row(len(sequence.ids))
+            sequence.begin(row, self._take_over(row, sequence))
 
     def _fits(self, sequence: Sequence) -> bool:
         """Whether there is room for it beside the others, however long they all become."""
         working = [*self.slots.working, sequence]
         return self.forward.cache.fits(len(working), max(each.limit for each in working))
+
+    def _take_over(self, row: Row, sequence: Sequence) -> int:
+        """Fills a row with what others computed for a beginning of this prompt; its length."""
+        kept, length = self.prefixes.longest(sequence.prompt)
+        arrays = kept.arrays if kept is not None else []
+        for other in self.slots.answering:
+            if (shared := shared_length(other.prompt, sequence.prompt)) > length:
+                length, arrays = shared, self.forward.cache.read(other.held_row, shared)
+        length = min(length, len(sequence.prompt) - _LEFT_TO_READ)
+        if length < _WORTH_COPYING:
+            return 0
+        self.forward.cache.write(row, arrays, length)
+        return length
+
+    def _keep(self, sequence: Sequence) -> None:
+        """Keeps what was computed for its prompt, as much of it as there is room for."""
+        token_bytes = self.forward.layout.token_bytes
+        read = min(sequence.position, len(sequence.prompt))
+        length = min(read, self.prefixes.limit_bytes // token_bytes)
+        prefix = sequence.prompt[:length]
+        if length >= _WORTH_COPYING and self.prefixes.longest(prefix)[1] < length:
+            arrays = self.forward.cache.read(sequence.held_row, length)
+            self.prefixes.put(prefix, arrays, length * token_bytes)
 
     def _read(self, sequence: Sequence, tokens: int) -> None:
         part = sequence.pending[:tokens]
@@ -112,32 +145,49 @@ class Loop:
         logits = self.forward.extend(sequence.held_row, part, stop=sequence.stop)
         self.figures.prompt_seconds += time.perf_counter() - started
         self.figures.prompt_tokens += len(part)
-        sequence.read()
         if not sequence.unread:
             self.slots.begin_answer()
-            sequence.choose(logits[0])
+        sequence.read(logits)
 
-    def _grow_alone(self, sequence: Sequence) -> None:
-        started = time.perf_counter()
-        logits = self.forward.extend(sequence.held_row, sequence.pending[:1], stop=sequence.stop)
-        self._count_grown(1, started)
-        self._choose(sequence, logits[0])
+    def _grow(self, sequences: Iterable[Sequence]) -> None:
+        """Gives each its next token, or those of its drafts that are right and one more.
 
-    def _grow(self, sequences: tuple[Sequence, ...]) -> None:
+        What is drafted depends on the sequence alone, so that its neighbours change nothing.
+        """
+        together: list[Sequence] = []
+        for sequence in sequences:
+            if draft := sequence.draft(_MOST_DRAFTED):
+                self._carry_out(partial(self._check, sequence, draft), [sequence])
+            else:
+                together.append(sequence)
+        match together:
+            case []:
+                pass
+            case [sequence]:
+                self._carry_out(lambda: self._check(sequence, []), [sequence])
+            case _:
+                self._carry_out(lambda: self._grow_together(together), together)
+
+    def _check(self, sequence: Sequence, draft: list[int]) -> None:
+        before, started = len(sequence.ids), time.perf_counter()
+        tokens = [*sequence.pending, *draft]
+        row, stop = sequence.held_row, sequence.stop
+        logits = self.forward.extend(row, tokens, wanted=len(tokens), stop=stop)
+        sequence.check(draft, logits)
+        self._count_grown(len(sequence.ids) - before, started)
+
+    def _grow_together(self, sequences: list[Sequence]) -> None:
         started = time.perf_counter()
         logits = self.forward.step(
             [sequence.held_row for sequence in sequences],
-            [sequence.pending[0] for sequence in sequences],
+            [sequence.ids[-1] for sequence in sequences],
         )
-        self._count_grown(len(sequences), started)
         for sequence, row in zip(sequences, logits, strict=True):
-            self._choose(sequence, row)
-
-    def _choose(self, sequence: Sequence, logits: Logits) -> None:
-        try:
-            sequence.choose(logits)
-        except Exception as error:  # noqa: BLE001 - its caller gets it; the others go on.
-            sequence.fail(error)
+            try:
+                sequence.check([], row[None])
+            except Exception as error:  # noqa: BLE001 - its caller gets it; the others go on.
+                sequence.fail(error)
+        self._count_grown(len(sequences), started)
 
     def _count_grown(self, tokens: int, started: float) -> None:
         self.figures.answer_seconds += time.perf_counter() - started
@@ -148,5 +198,6 @@ class Loop:
             self.slots.remove(sequence)
             sequence.has_ended = True
             if sequence.row is not None:
+                self._keep(sequence)
                 self.forward.cache.close_row(sequence.row)
                 sequence.row = None

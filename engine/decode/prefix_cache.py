@@ -60,7 +60,7 @@ class PrefixCache(Generic[Held]):
             where no entry begins alike.
         """
         wanted = _array(ids)
-        shared = [_shared(entry.ids, wanted) for entry in self._entries]
+        shared = [shared_length(entry.ids, wanted) for entry in self._entries]
         length = max(shared, default=0)
         if not length:
             return None, 0
@@ -96,10 +96,10 @@ def _array(ids: Sequence[int] | Ids) -> Ids:
 
 
 def _begins(entry: Prefix[Held], ids: Ids) -> bool:
-    return _shared(entry.ids, ids) == len(entry.ids)
+    return shared_length(entry.ids, ids) == len(entry.ids)
 
 
-def _shared(one: Ids, other: Ids) -> int:
+def shared_length(one: Ids, other: Ids) -> int:
     """How many ids two sequences begin with alike."""
     length = min(len(one), len(other))
     differ = one[:length] != other[:length]

@@ -8,10 +8,15 @@ from collections import deque
 from collections.abc import Collection
 from collections.abc import Sequence as Ids
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import zip_longest
 
+import numpy as np
+
+from engine.decode.drafting import Drafting, RunCost
 from engine.decode.forward import Logits
 from engine.decode.kv_cache import Row
-from engine.decode.sampling import Sampler, SamplingParams
+from engine.decode.sampling import Sampler, SamplingParams, TokenLogprob
 from engine.decode.stopping import FinishReason, Stopping
 from engine.runtime.session import Stop
 from engine.text.detokenizer import Detokenizer
@@ -41,6 +46,8 @@ class Piece:
     """Set on the last piece alone: "length" if a limit ended the answer, else "stop"."""
     usage: Usage | None = None
     """Set on the last piece alone."""
+    logprob: TokenLogprob | None = None
+    """Where `logprobs` asks for it, set on each piece with a token."""
 
 
 class Sequence:
@@ -54,6 +61,7 @@ class Sequence:
         stop_token_ids: Collection[int],
         room: int,
         tokenizer: Tokenizer,
+        draft_cost: RunCost | None,
     ) -> None:
         """An answer that has not begun.
 
@@ -63,8 +71,9 @@ class Sequence:
             stop_token_ids: The model's own.
             room: Tokens that may follow the prompt at most.
             tokenizer: The model's; ids that it does not know are never chosen.
+            draft_cost: What drafts cost; None for an answer without.
         """
-        self.prompt_tokens = len(prompt)
+        self.prompt = np.array(prompt, np.int64)
         self.ids = list(prompt)
         """Prompt and answer so far."""
         self.limit = len(prompt) + min(params.max_tokens, room)
@@ -72,6 +81,7 @@ class Sequence:
         self.row: Row | None = None
         """Its place in the cache while it has one."""
         self.cached_tokens = 0
+        """Tokens of the prompt that were in the cache when it began."""
         self.stop = Stop()
         """Set when its caller wants no more of it."""
         self.pieces: deque[Piece] = deque()
@@ -80,21 +90,21 @@ class Sequence:
         """What ended it, if anything went wrong."""
         self.has_ended = False
         self._known_ids = tokenizer.vocabulary_size
-        self._sampler = Sampler(params)
-        self._is_greedy = params.is_greedy
+        self._sampler = Sampler(params, prompt, stop_token_ids)
         self._stopping = Stopping(params, stop_token_ids, room)
         self._detokenizer = Detokenizer(tokenizer)
-
-    @property
-    def position(self) -> int:
-        """Tokens whose keys and values are in the cache."""
-        return self.row.position if self.row is not None else 0
+        self._draft_cost = draft_cost
 
     @property
     def held_row(self) -> Row:
         """Its place in the cache; it has begun and not ended."""
         assert self.row is not None
         return self.row
+
+    @property
+    def position(self) -> int:
+        """Tokens whose keys and values are in the cache."""
+        return self.row.position if self.row is not None else 0
 
     @property
     def pending(self) -> Ids[int]:
@@ -104,37 +114,78 @@ class Sequence:
     @property
     def unread(self) -> int:
         """Tokens of the prompt that are not in the cache."""
-        return self.prompt_tokens - self.position
+        return len(self.prompt) - self.position
 
-    def read(self) -> None:
-        """Tells that a part of the prompt has been read."""
-        self.pieces.append(Piece(""))
+    def begin(self, row: Row, cached_tokens: int) -> None:
+        """Tells that it has a place, where so many tokens of its prompt are."""
+        self.row, self.cached_tokens = row, cached_tokens
 
-    def choose(self, logits: Logits) -> int:
-        """Chooses the token that follows, and makes its piece.
+    def read(self, logits: Logits) -> None:
+        """Tells that a part of the prompt has been read; after the last one a token is chosen.
 
         Args:
-            logits: Those after the last of `ids`, [vocabulary or more].
-
-        Raises:
-            ModelBroken: They are no numbers.
+            logits: Those after the part, [1, vocabulary or more].
         """
-        token_id = self._sampler.choose(logits[: self._known_ids])
-        self.ids.append(token_id)
-        is_text = self._stopping.count(token_id)
-        text = self._stopping.show(self._detokenizer.push(token_id)) if is_text else ""
-        if self._stopping.finish_reason is None:
-            self.pieces.append(Piece(text, token_id))
-        else:
-            self._finish(text, token_id)
-        return token_id
+        self.pieces.append(Piece(""))
+        if not self.unread:
+            self._choose(logits[0])
+
+    def draft(self, most: int) -> list[int]:
+        """Tokens that may follow and are worth checking, at most so many; none if none is."""
+        if self._draft_cost is None:
+            return []
+        return self._drafting.propose(min(most, self.limit - len(self.ids)))
+
+    def check(self, draft: Ids[int], logits: Logits) -> None:
+        """Tells that the last token and drafted ones have been run; keeps those that are right.
+
+        One more token follows them, so without drafts the answer grows by one.
+
+        A drafted token is right if it is the one chosen, so a draw is as it would be without.
+
+        Args:
+            draft: The tokens that followed.
+            logits: Those after the last token and after each drafted one, [1 + drafted, …].
+        """
+        before = len(self.ids)
+        for drafted, row in zip_longest(draft, logits):  # The last row has no draft.
+            self._choose(row)
+            if self.has_ended or self.ids[-1] != drafted:
+                break
+        self.held_row.position = len(self.ids) - 1
+        if self._draft_cost is not None:
+            self._drafting.record(len(draft), len(self.ids) - before - 1)
 
     def fail(self, error: Exception) -> None:
         """Ends it with an error, which its caller gets after the pieces made before."""
         self.error, self.has_ended = error, True
 
-    def _finish(self, text: str, token_id: int) -> None:
-        text += self._stopping.finish(self._detokenizer.finish())
-        usage = Usage(self.prompt_tokens, self._stopping.token_count, self.cached_tokens)
-        self.pieces.append(Piece(text, token_id, self._stopping.finish_reason, usage))
-        self.has_ended = True
+    @cached_property
+    def _drafting(self) -> Drafting:
+        assert self._draft_cost is not None
+        return Drafting(self.ids, self._draft_cost)
+
+    def _choose(self, logits: Logits) -> None:
+        """Chooses the token that follows and makes its piece.
+
+        Raises:
+            ModelBroken: The logits are no numbers.
+            InvalidInput: No token may follow.
+        """
+        logits = logits[: self._known_ids]
+        token_id = self._sampler.pick(self._sampler.adjust(logits))
+        self._sampler.count(token_id)
+        if self._draft_cost is not None:
+            self._drafting.push(token_id)
+        self.ids.append(token_id)
+        self._show(token_id, self._sampler.logprob(logits, token_id))
+
+    def _show(self, token_id: int, logprob: TokenLogprob | None) -> None:
+        stopping, usage = self._stopping, None
+        is_text = stopping.count(token_id)
+        text = stopping.show(self._detokenizer.push(token_id)) if is_text else ""
+        if stopping.finish_reason is not None:
+            text += stopping.finish(self._detokenizer.finish())
+            usage = Usage(len(self.prompt), stopping.token_count, self.cached_tokens)
+            self.has_ended = True
+        self.pieces.append(Piece(text, token_id, stopping.finish_reason, usage, logprob))

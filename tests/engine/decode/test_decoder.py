@@ -66,7 +66,8 @@ def test_smollm2_answers_are_repeatable(
     smollm2: Decoder, smollm2_answers: list[list[Piece]]
 ) -> None:
     again = [_answer(smollm2, [Message("user", prompt)]) for prompt in PROMPTS]
-    assert again == smollm2_answers
+    assert [_ids(pieces) for pieces in again] == [_ids(pieces) for pieces in smollm2_answers]
+    assert [_text(pieces) for pieces in again] == [_text(pieces) for pieces in smollm2_answers]
 
 
 def test_smollm2_pieces_joined_are_the_decoded_answer(
@@ -92,12 +93,9 @@ def test_a_long_prompt_is_read_in_parts_as_in_one_run(smollm2: Decoder) -> None:
     assert sum(piece.token_id is None for piece in in_parts) == parts > 1
 
 
-def test_a_large_model_reads_its_prompt_in_smaller_parts(tmp_path: Path) -> None:
-    spec = write_decoder(tmp_path)
-    assert prefill_chunk_for(spec) == 128
-    with (tmp_path / "model.onnx.data").open("wb") as weights:
-        weights.truncate(1_000_000_001)  # Sparse: it takes no room.
-    assert prefill_chunk_for(spec) == 32
+def test_a_large_model_reads_its_prompt_in_smaller_parts(tiny_spec: DecoderSpec) -> None:
+    assert prefill_chunk_for(tiny_spec) == 128
+    assert prefill_chunk_for(replace(tiny_spec, weight_bytes=1_000_000_001)) == 32
 
 
 def test_the_last_piece_alone_says_how_it_ended_and_what_it_took(
@@ -233,12 +231,12 @@ def test_closing_while_the_prompt_is_read_stops_and_the_next_answer_is_right(
     tiny_spec: DecoderSpec,
 ) -> None:
     decoder = Decoder.open(tiny_spec, DecoderOptions(threads=1, prefill_chunk=16))
-    expected = _answer(decoder, ASK, max_tokens=8)
+    expected = _ids(_answer(decoder, ASK, max_tokens=8))
     answer = decoder.generate(LONG, SamplingParams(max_tokens=8))
     assert next(answer) == Piece("")
     assert next(answer) == Piece("")
     answer.close()
-    assert _answer(decoder, ASK, max_tokens=8) == expected
+    assert _ids(_answer(decoder, ASK, max_tokens=8)) == expected
 
 
 def test_closing_between_tokens_stops_and_the_next_answer_is_right(tiny: Decoder) -> None:
@@ -302,7 +300,7 @@ def test_a_graph_that_wants_positions_is_refused_by_name(tmp_path: Path, logits_
 def test_a_graph_without_a_cache_is_refused(tmp_path: Path) -> None:
     spec = write_decoder(tmp_path)
     write_encoder_like(spec.onnx_file)
-    with pytest.raises(ModelBroken, match="no past_key_values"):
+    with pytest.raises(ModelBroken, match="lacks attention_mask"):
         Decoder.open(spec, DecoderOptions(threads=1))
 
 
@@ -349,7 +347,7 @@ def test_weights_that_are_not_numbers_are_refused_when_they_are_opened(tmp_path:
 def test_a_conversation_beyond_the_models_true_context_is_a_broken_model(tmp_path: Path) -> None:
     spec = write_decoder(tmp_path, Form(context=256))
     decoder = Decoder.open(replace(spec, max_tokens=512), DecoderOptions(threads=1))
-    with pytest.raises(ModelBroken, match=r"failed on 1 tokens after 256 others .*cos_cache"):
+    with pytest.raises(ModelBroken, match=r"failed on \d+ tokens after 25\d others .*cos_cache"):
         _answer(decoder, ASK, max_tokens=500)
     assert _answer(decoder, ASK, max_tokens=1)
 

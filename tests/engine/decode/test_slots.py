@@ -100,19 +100,21 @@ def test_answers_fetched_in_threads_are_what_each_is_alone(tiny: Decoder, tiny8:
         assert _ids(got[index]) == _ids(list(tiny.generate(*request)))
 
 
-def test_a_long_prompt_lets_a_running_answer_go_on(tiny8: Decoder) -> None:
-    answer = tiny8.generate(ASK, SamplingParams(max_tokens=200))
+def test_a_long_prompt_lets_a_running_answer_go_on(tiny_spec: DecoderSpec) -> None:
+    options = DecoderOptions(threads=1, prefill_chunk=16, speculate=False)
+    decoder = Decoder.open(tiny_spec, options)
+    answer = decoder.generate(ASK, SamplingParams(max_tokens=200))
     while next(answer).token_id is None:
         pass
-    before = tiny8.status().kv_tokens
-    late = tiny8.generate(LONG, SamplingParams(max_tokens=1))
+    before = decoder.status().kv_tokens
+    late = decoder.generate(LONG, SamplingParams(max_tokens=1))
     parts = 0
     while (last := next(late)).token_id is None:
         parts += 1
     assert last.usage is not None
     assert parts > 10
     # While the last of the parts were read the other got a token after each: it alone is left.
-    assert parts - 1 <= tiny8.status().kv_tokens - before <= parts
+    assert parts - 1 <= decoder.status().kv_tokens - before <= parts
     answer.close()
 
 
@@ -206,7 +208,7 @@ def test_a_failing_run_ends_those_who_took_part_and_the_next_is_right(tmp_path: 
     for answer in doomed:
         next(answer)
     for answer in doomed:
-        with pytest.raises(ModelBroken, match="failed on 1 tokens"):
+        with pytest.raises(ModelBroken, match=r"failed on \d+ tokens"):
             list(answer)
     assert decoder.status().kv_bytes == 0
     assert len(_ids(list(decoder.generate(ASK, SamplingParams(max_tokens=5))))) == 5
