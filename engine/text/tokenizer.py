@@ -92,6 +92,11 @@ class Tokenizer:
         """Text of ids, special tokens left out; bytes that are no character become U+FFFD."""
         return self._tokenizer.decode(ids, skip_special_tokens=True)
 
+    @property
+    def json_text(self) -> str:
+        """The tokenizer as tokenizer.json has it."""
+        return self._tokenizer.to_str()
+
     @cached_property
     def vocabulary_size(self) -> int:
         """One more than the highest id."""
@@ -119,6 +124,12 @@ class Tokenizer:
         """Spellings of the control tokens: all tokens added to the vocabulary but white space."""
         added = self._tokenizer.get_added_tokens_decoder().values()
         return frozenset(token.content for token in added if token.content.strip())
+
+    @cached_property
+    def control_ids(self) -> frozenset[int]:
+        """Ids of the control tokens."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        return frozenset(i for i, token in added.items() if token.content in self.control_texts)
 
     @cached_property
     def _shield(self) -> tuple[dict[str, str], tokenizers.Tokenizer]:

@@ -1,0 +1,1 @@
+"""What an answer may be, written as a grammar."""

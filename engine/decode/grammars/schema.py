@@ -1,0 +1,257 @@
+"""Reads a JSON Schema (draft 2020-12): at each place, the alternatives that may stand there.
+
+Follows references, allOf, anyOf, oneOf, enum and const until each alternative is of one kind.
+Rule: exact. oneOf is read as anyOf once its options are known to exclude each other; a schema for
+which that is not known is refused.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+from typing import Any, cast
+from urllib.parse import unquote
+
+from engine.decode.grammars.alternatives import (
+    VALUES,
+    Alternative,
+    ArrayOf,
+    Merging,
+    ObjectOf,
+    Place,
+)
+from engine.decode.grammars.keywords import CONSTRAINING, Schema, check
+from engine.decode.grammars.patterns import Pattern
+from engine.errors import InvalidInput
+
+_MOST_CHOICES = 1_000
+_MOST_MATCHES = 1_000
+
+
+class SchemaReader:
+    """One schema document."""
+
+    def __init__(self, document: Schema, also: Schema, is_possible: Callable[[str], bool]) -> None:
+        """Checks a document as a whole.
+
+        Args:
+            document: Parsed JSON.
+            also: What the whole must satisfy besides.
+            is_possible: Whether a grammar, given as text, has any text at all.
+
+        Raises:
+            InvalidInput: It is no schema, or not of the kind that can be guaranteed.
+        """
+        check(document)
+        self._document = document
+        self._is_possible = is_possible
+        self._schemas: list[dict[str, Any]] = [{VALUES: ()}]  # The first is the schema false.
+        self._numbers: dict[int, int] = {}
+        self._options: dict[int, list[tuple[Place, ...]]] = {}
+        self._found: dict[Place, tuple[Alternative, ...]] = {}
+        self._satisfiable: dict[Place, bool] = {}
+        self._matches: dict[tuple[str, str], bool] = {}
+        self._merging = Merging(self._place, self._is_found_in)
+        self.root = self._place(document, also)
+
+    def alternatives(self, place: Place) -> tuple[Alternative, ...]:
+        """What may stand at a place; nothing if its schemas exclude each other.
+
+        Raises:
+            InvalidInput: There are too many combinations, or a keyword cannot be guaranteed.
+        """
+        if place not in self._found:
+            self._refuse_circles(place)
+            found: dict[Alternative, None] = {}
+            for count, choice in enumerate(self._choices(place)):
+                if count == _MOST_CHOICES:
+                    raise InvalidInput(
+                        f"The schema's anyOf, oneOf and allOf combine in more than {_MOST_CHOICES} "
+                        "ways at one place; simplify it."
+                    )
+                schemas = [self._schemas[number] for number in choice] or [{}]
+                found |= dict.fromkeys(self._merging.alternatives(schemas))
+            self._found[place] = tuple(found)
+        return self._found[place]
+
+    def is_satisfiable(self, place: Place) -> bool:
+        """False only if no value at all can stand at a place."""
+        if place not in self._satisfiable:
+            self._satisfiable[place] = True  # While that is found out: a value may hold its like.
+            self._satisfiable[place] = any(map(self._may_exist, self.alternatives(place)))
+        return self._satisfiable[place]
+
+    def _may_exist(self, alternative: Alternative) -> bool:
+        match alternative:
+            case ArrayOf():
+                needed = (*alternative.prefix, alternative.rest)[: alternative.least]
+            case ObjectOf():
+                needed = [
+                    place for name, place in alternative.named if name in alternative.required
+                ]
+            case _:
+                needed = []
+        return all(map(self.is_satisfiable, needed))
+
+    def _place(self, *schemas: Schema) -> Place:
+        return tuple(
+            dict.fromkeys(
+                self._number(schema)
+                for schema in schemas
+                if schema is False or (schema is not True and schema.keys() & CONSTRAINING)
+            )
+        )
+
+    def _number(self, schema: Schema) -> int:
+        if isinstance(schema, bool):
+            return 0
+        if id(schema) not in self._numbers:
+            self._numbers[id(schema)] = len(self._schemas)
+            self._schemas.append(schema)
+        return self._numbers[id(schema)]
+
+    def _choices(
+        self, pending: Place, taken: Place = (), undecided: tuple[tuple[Place, ...], ...] = ()
+    ) -> Iterator[Place]:
+        """Each set of schemas that may hold together at a place, applicators followed."""
+        waiting = list(pending)
+        while waiting:
+            number = waiting.pop(0)
+            if number not in taken:
+                taken += (number,)
+                undecided += tuple(self._options_of(number))
+                waiting[:0] = self._also(number)
+        if not undecided:
+            yield taken
+            return
+        for option in undecided[0]:
+            yield from self._choices(option, taken, undecided[1:])
+
+    def _also(self, number: int) -> Place:
+        """Schemas that hold wherever this one does."""
+        schema = self._schemas[number]
+        target = [self._target(schema["$ref"])] if "$ref" in schema else []
+        return self._place(*target, *schema.get("allOf", ()))
+
+    def _options_of(self, number: int) -> list[tuple[Place, ...]]:
+        """Sets of places of which one each holds wherever this schema does."""
+        if number not in self._options:
+            schema = self._schemas[number]
+            options = [[(part,) for part in schema["anyOf"]]] if "anyOf" in schema else []
+            if "oneOf" in schema:
+                self._refuse_overlap(schema["oneOf"])
+                options.append([(part,) for part in schema["oneOf"]])
+            options += [[(part,) for part in _enumerated(values)] for values in _listed(schema)]
+            options += [
+                [({"properties": {name: False}},), ({"required": [name]}, then)]
+                for name, then in _dependencies(schema)
+            ]
+            self._options[number] = [
+                tuple(self._place(*cast(tuple[Schema], option)) for option in either)
+                for either in options
+            ]
+        return self._options[number]
+
+    def _refuse_overlap(self, options: Sequence[Schema]) -> None:
+        for (first, a), (second, b) in combinations(enumerate(options), 2):
+            if self.is_satisfiable(self._place(a, b)):
+                raise InvalidInput(
+                    f"The schema's oneOf cannot be guaranteed, as its options {first + 1} and "
+                    f"{second + 1} may hold for the same value; use anyOf, or give each option a "
+                    "required property with a const of its own."
+                )
+
+    def _refuse_circles(self, place: Place) -> None:
+        """Refuses schemas that refer to themselves without going into a list or object."""
+        path: list[tuple[int, Iterator[int]]] = [(-1, iter(place))]
+        while path:
+            number = next(path[-1][1], None)
+            if number is None:
+                path.pop()
+                continue
+            if any(number == above for above, _ in path):
+                raise InvalidInput("The schema's $ref leads back to itself; break the circle.")
+            schema = self._schemas[number]
+            parts = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
+            parts += schema.get("dependentSchemas", {}).values()
+            nexts = (*self._also(number), *(n for part in parts for n in self._place(part)))
+            path.append((number, iter(nexts)))
+
+    def _target(self, reference: str) -> Schema:
+        """The schema that a $ref points to."""
+        if reference != "#" and not reference.startswith("#/"):
+            raise InvalidInput(
+                f"The schema's $ref {reference[:80]!r} is not supported; point inside the schema, "
+                "as in #/$defs/name."
+            )
+        target: Any = self._document
+        for part in unquote(reference).split("/")[1:]:
+            part = part.replace("~1", "/").replace("~0", "~")
+            try:
+                target = _member(target, part)
+            except (LookupError, TypeError, ValueError) as error:
+                raise InvalidInput(
+                    f"The schema's $ref {reference[:80]!r} points to nothing; correct it."
+                ) from error
+        if id(target) not in self._numbers:
+            check(target, root=target is self._document)
+        return cast(Schema, target)
+
+    def _is_found_in(self, pattern: str, text: str) -> bool:
+        """Whether a pattern is found in a text; by a machine that no pattern can stall."""
+        if len(self._matches) > _MOST_MATCHES:
+            raise InvalidInput(
+                "The schema compares too many names or values with patterns; simplify it."
+            )
+        key = (pattern, text)
+        if key not in self._matches:
+            searched = f"/{Pattern.read(pattern).somewhere}/ & {json.dumps(text)}"
+            self._matches[key] = self._is_possible(f"start: T\nT: {searched}")
+        return self._matches[key]
+
+
+def _member(value: Any, name: str) -> Any:
+    if isinstance(value, list):
+        return cast(list[Any], value)[int(name)]
+    return value[name]
+
+
+def _listed(schema: dict[str, Any]) -> list[list[Any]]:
+    const = [[schema["const"]]] if "const" in schema else []
+    return [*const, schema["enum"]] if "enum" in schema else const
+
+
+def _enumerated(values: list[Any]) -> list[Schema]:
+    """Schemas of which one holds for each of the values and for no other."""
+    scalars = tuple(value for value in values if not isinstance(value, list | dict))
+    parts: list[Schema] = [{VALUES: scalars}] if scalars or not values else []
+    for value in values:
+        if isinstance(value, list):
+            items = cast(list[Any], value)
+            parts.append(
+                {
+                    "type": "array",
+                    **({"prefixItems": [{"const": item} for item in items]} if items else {}),
+                    "minItems": len(items),
+                    "maxItems": len(items),
+                }
+            )
+        elif isinstance(value, dict):
+            members = cast(dict[str, Any], value)
+            parts.append(
+                {
+                    "type": "object",
+                    "properties": {name: {"const": member} for name, member in members.items()},
+                    "required": list(members),
+                    "additionalProperties": False,
+                }
+            )
+    return parts
+
+
+def _dependencies(schema: dict[str, Any]) -> list[tuple[str, Schema]]:
+    """What must hold as well where a member of a name is there."""
+    required = schema.get("dependentRequired", {})
+    return [
+        *((name, {"required": names}) for name, names in required.items()),
+        *schema.get("dependentSchemas", {}).items(),
+    ]
