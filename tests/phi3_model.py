@@ -1,6 +1,7 @@
 """A random Phi-3 as a model folder: graph, weights, configurations and a small tokenizer."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ CHAT_TEMPLATE = (
 
 
 def write_phi3(folder: Path, shape: Shape = TOY, layout: Layout = PUBLISHED) -> None:
-    """Writes a model folder: graph, weights, configurations and a small tokenizer.
+    """Writes a model folder: graph, weights, configurations and a tokenizer of small words.
 
     The weights are streamed: no more than one tensor is in memory. A folder in optimum's layout
     has no genai_config.json.
@@ -40,7 +41,17 @@ def write_phi3(folder: Path, shape: Shape = TOY, layout: Layout = PUBLISHED) -> 
         ),
         "utf-8",
     )
-    phi3_like_tokenizer().save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer.json").write_text(_tokenizer(shape.vocabulary), "utf-8")
+
+
+@cache
+def _tokenizer(vocabulary: int) -> str:
+    """The small tokenizer as JSON, with words that no text becomes for all other ids."""
+    described = json.loads(phi3_like_tokenizer().to_str())
+    words = described["model"]["vocab"]
+    words.update({token["content"]: token["id"] for token in described["added_tokens"]})
+    words.update({f"_{number}": number for number in range(len(words), vocabulary)})
+    return json.dumps(described)
 
 
 def spec_of(folder: Path, shape: Shape = TOY, layout: Layout = PUBLISHED) -> DecoderSpec:

@@ -37,8 +37,8 @@ class Form:
     kv_dtype: type = np.float32
     logits_rows: bool = True
     position_ids: bool = False
-    grows_cache: bool = False
-    """Gives past and present joined, as exports without GroupQueryAttention do."""
+    doubles_cache: bool = False
+    """Gives the past twice over, which no loop can go on from."""
     seed: int = 0
 
 
@@ -224,7 +224,7 @@ class _Writer:
         cast = self._node("Cast", f"layers.{layer}.qkv_kv", [qkv], to=self._kv_type)
         past, present = f"past_key_values.{layer}", f"present.{layer}"
         attended = f"layers.{layer}.attention"
-        if self._form.grows_cache:
+        if self._form.doubles_cache:
             present = f"layers.{layer}.new"
             for kind in ("key", "value"):
                 joined = [f"{past}.{kind}", f"{present}.{kind}"]

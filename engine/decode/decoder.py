@@ -76,7 +76,9 @@ class DecoderStatus:
 class Decoder:
     """A causal language model that gives several answers at once."""
 
-    def __init__(self, spec: DecoderSpec, session: Session, options: DecoderOptions) -> None:
+    def __init__(
+        self, spec: DecoderSpec, session: Session, options: DecoderOptions, *, shares_buffer: bool
+    ) -> None:
         self.spec = spec
         self.options = options
         self.provider = session.provider
@@ -89,7 +91,7 @@ class Decoder:
         self._draft_cost = LARGE_MODEL_COST if is_large else SMALL_MODEL_COST
         part = options.prefill_chunk or prefill_chunk_for(spec)
         self._loop: Loop | None = Loop(
-            Forward(session, self.context, options.kv_limit_bytes),
+            Forward(session, self.context, options.kv_limit_bytes, shares_buffer=shares_buffer),
             Slots(options.slots, part),
             PrefixCache(options.prefix_cache_bytes),
         )
@@ -105,7 +107,7 @@ class Decoder:
         options = options or DecoderOptions()
         prepared = surgery.prepare(spec)
         session = Session.open(spec.onnx_file, threads=options.threads, graph=prepared.content)
-        decoder = cls(spec, session, options)
+        decoder = cls(spec, session, options, shares_buffer=prepared.shares_buffer)
         decoder._prove()
         return decoder
 
@@ -184,11 +186,12 @@ class Decoder:
         return loop, sequence
 
     def _prove(self) -> None:
-        """Encodes a text, runs it with the vocabulary's last word, and chooses a token."""
+        """Encodes a text, runs it and then the vocabulary's last word, and chooses a token."""
         ids = [*self._tokenizer.encode_parts(["Hi"]), self._tokenizer.last_text_id]
         forward = self._opened.forward
         row = forward.cache.open_row(len(ids))
-        logits = forward.extend(row, ids)[0]
+        forward.extend(row, ids[:-1])
+        logits = forward.extend(row, ids[-1:])[0]
         Sampler(SamplingParams()).choose(logits[: self._tokenizer.vocabulary_size])
         forward.cache.close_row(row)
 

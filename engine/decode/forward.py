@@ -1,8 +1,9 @@
 """Runs the graph over the next tokens of sequences: of one, or one token of each of several.
 
 Knows the published names of a decoder's inputs and outputs, those that onnxruntime-genai's exports
-of Phi-3 use, and one of our own: where a graph takes `logits_rows`, only the rows asked for are
-computed, which spares a prompt the largest multiplication for every token but its last.
+of Phi-3 and optimum's use, and one of our own: where a graph takes `logits_rows`, only the rows
+asked for are computed, which spares a prompt the largest multiplication for every token but its
+last. How keys and values are kept, and who runs together, is the cache's to know.
 
 Rule: what a run computes for a token does not depend on its neighbours. Runs over two tokens or
 more give the same bits however the tokens are cut into runs, and a run over one token of each of
@@ -17,11 +18,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.decode.growing_cache import GrowingCache
 from engine.decode.kv_cache import CacheLayout, KVCache, Row
+from engine.decode.shared_cache import SharedCache
 from engine.errors import ModelBroken
 from engine.runtime.session import Array, Binding, Interrupted, Session, Stop
 
-_IDS, _MASK, _ROWS, _LOGITS = "input_ids", "attention_mask", "logits_rows", "logits"
+_IDS, _MASK, _POSITIONS = "input_ids", "attention_mask", "position_ids"
+_ROWS, _LOGITS = "logits_rows", "logits"
 
 Logits = NDArray[np.float32]
 
@@ -29,25 +33,32 @@ Logits = NDArray[np.float32]
 class Forward:
     """The graph with its cache of keys and values."""
 
-    def __init__(self, session: Session, context: int, kv_limit_bytes: int) -> None:
+    def __init__(
+        self,
+        session: Session,
+        context: int,
+        kv_limit_bytes: int,
+        *,
+        shares_buffer: bool = True,
+    ) -> None:
         """A graph with an empty cache.
 
         Args:
             session: An opened decoder graph.
             context: Tokens that a sequence may have at most.
             kv_limit_bytes: What the cache may take.
+            shares_buffer: Whether the graph updates its cache in place, as GroupQueryAttention
+                does; else it gives past and new keys and values joined.
 
         Raises:
             ModelBroken: The graph is of a form that is not served.
         """
         self.layout = served_layout(session)
-        self.cache = KVCache(session, self.layout, context, kv_limit_bytes)
-        self._ids_type = session.inputs[_IDS].dtype
-        self._mask_type = session.inputs[_MASK].dtype
-        self._takes_rows = _ROWS in session.inputs
-        self._vocabulary, self._logits_type = _logits_shape(session)
-        self._ones: Array = np.ones((1, context), self._mask_type)
-        self._logits: Array = np.zeros(0, self._logits_type)
+        kind = SharedCache if shares_buffer else GrowingCache
+        self.cache: KVCache = kind(session, self.layout, context, kv_limit_bytes)
+        self._types = {name: tensor.dtype for name, tensor in session.inputs.items()}
+        self._vocabulary, logits_type = _logits_shape(session)
+        self._logits: Array = np.zeros(0, logits_type)
 
     def extend(
         self, row: Row, token_ids: Sequence[int], wanted: int = 1, stop: Stop | None = None
@@ -67,19 +78,12 @@ class Forward:
             Interrupted: By `stop`; the row is as before.
             ModelBroken: The graph cannot run on them.
         """
-        count = len(token_ids)
-        self.cache.reserve(row.position + count)
-        binding = self.cache.binding(row.index, 1)
-        ids = np.array([token_ids], self._ids_type)
-        rows = np.arange(count - wanted, count)
-        logits = self._run(binding, ids, self._ones[:, : row.position + count], rows, stop)
-        row.position += count
-        return logits[0, -wanted:]
+        logits = self._run([row], [token_ids], wanted, stop)
+        self.cache.keep(row, len(token_ids))
+        return logits[0]
 
     def step(self, rows: Sequence[Row], token_ids: Sequence[int]) -> Logits:
         """Runs several rows over the next token of each.
-
-        Rows that lie between them run along on a token that is not kept.
 
         Returns:
             Logits [rows, vocabulary], in the order of `rows`.
@@ -87,30 +91,39 @@ class Forward:
         Raises:
             ModelBroken: The graph cannot run on them.
         """
-        batch = self.cache.rows[: 1 + max(row.index for row in rows)]
-        widths = [row.position + 1 for row in batch]
-        self.cache.reserve(max(widths))
-        ids = np.zeros((len(batch), 1), self._ids_type)
-        ids[[row.index for row in rows], 0] = token_ids
-        mask = np.arange(max(widths)) < np.array(widths)[:, None]
-        binding = self.cache.binding(0, len(batch))
-        logits = self._run(binding, ids, mask.astype(self._mask_type), np.zeros(1, np.int64), None)
-        for row in rows:
-            row.position += 1
-        return logits[[row.index for row in rows], -1]
+        given = dict(zip(rows, token_ids, strict=True))
+        found: dict[Row, Logits] = {}
+        for batch in self.cache.batches(rows):
+            # What runs along has a token that is not kept.
+            logits = self._run(batch, [[given.get(row, 0)] for row in batch])
+            for row, line in zip(batch, logits, strict=True):
+                if row in given:
+                    self.cache.keep(row, 1)
+                    found[row] = line[-1].copy()
+        return np.stack([found[row] for row in rows])
 
     def _run(
-        self, binding: Binding, ids: Array, mask: Array, rows: NDArray[np.int64], stop: Stop | None
+        self,
+        batch: Sequence[Row],
+        token_ids: Sequence[Sequence[int]],
+        wanted: int = 1,
+        stop: Stop | None = None,
     ) -> Logits:
-        binding.bind_input(_IDS, ids)
-        binding.bind_input(_MASK, mask)
-        if self._takes_rows:
-            binding.bind_input(_ROWS, rows)
-        count = len(rows) if self._takes_rows else ids.shape[1]
-        shape = (len(ids), count, self._vocabulary)
-        if self._logits.shape != shape:
-            self._logits = np.zeros(shape, self._logits_type)
-        binding.bind_output(_LOGITS, self._logits)
+        """Logits [rows, wanted, vocabulary] after the last of as many new tokens in each row."""
+        count = len(token_ids[0])
+        binding = self.cache.binding(batch, count)
+        starts = np.array([[row.position] for row in batch])
+        width = int(starts.max()) + count
+        arrays: dict[str, Array] = {
+            _IDS: np.array(token_ids),
+            _MASK: np.arange(width) < starts + count,
+            _POSITIONS: starts + np.arange(count),
+            _ROWS: np.arange(count - wanted, count),
+        }
+        for name in arrays.keys() & self._types.keys():
+            binding.bind_input(name, arrays[name].astype(self._types[name]))
+        given = wanted if _ROWS in self._types else count
+        logits = self._bound_logits(binding, (len(batch), given, self._vocabulary))
         try:
             binding.run(stop)
         except Interrupted:
@@ -118,12 +131,17 @@ class Forward:
         except Exception as error:  # The runtime's errors share no base class of their own.
             reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
             raise ModelBroken(
-                f"The language model failed on {ids.shape[1]} tokens after "
-                f"{mask.shape[1] - ids.shape[1]} others ({reason}). Its graph, tokenizer and "
-                "configuration must belong together, and its attention must be "
-                "GroupQueryAttention: fetch or export it again."
+                f"The language model failed on {count} tokens after {width - count} others "
+                f"({reason}). Its graph, tokenizer and configuration must belong together, and "
+                "its cache must come back with what is new at its end: fetch or export it again."
             ) from error
-        return self._logits.astype(np.float32, copy=False)
+        return logits[:, -wanted:].astype(np.float32, copy=False)
+
+    def _bound_logits(self, binding: Binding, shape: tuple[int, int, int]) -> Array:
+        if self._logits.shape != shape:
+            self._logits = np.zeros(shape, self._logits.dtype)
+        binding.bind_output(_LOGITS, self._logits)
+        return self._logits
 
 
 def _logits_shape(session: Session) -> tuple[int, type[np.generic]]:
@@ -142,7 +160,7 @@ def served_layout(session: Session) -> CacheLayout:
         ModelBroken: Naming the tensors that make the difference.
     """
     layout = CacheLayout.of(session)
-    known = {_IDS, _MASK, _ROWS, *(past for past, _ in layout.names)}
+    known = {_IDS, _MASK, _POSITIONS, _ROWS, *(past for past, _ in layout.names)}
     missing = sorted({_IDS, _MASK} - session.inputs.keys()) + sorted(
         {_LOGITS} - session.outputs.keys()
     )
@@ -155,6 +173,7 @@ def served_layout(session: Session) -> CacheLayout:
                 for problem, names in (("missing", missing), ("not known", unknown))
                 if names
             )
-            + "); use an export with GroupQueryAttention and without position_ids."
+            + "); use an export of a text decoder that takes input_ids, attention_mask and a "
+            "cache, with or without position_ids."
         )
     return layout

@@ -144,6 +144,7 @@ def test_the_size_of_the_parts_makes_no_difference(
     "form",
     [
         Form(logits_rows=False),
+        Form(position_ids=True),
         Form(kv_dtype=np.float16),
         Form(kv_dtype=np.float16, logits_rows=False),
     ],
@@ -290,13 +291,6 @@ def test_a_refused_conversation_leaves_the_decoder_usable(tiny: Decoder) -> None
     assert _answer(tiny, ASK, max_tokens=1)
 
 
-@pytest.mark.parametrize("logits_rows", [True, False])
-def test_a_graph_that_wants_positions_is_refused_by_name(tmp_path: Path, logits_rows: bool) -> None:
-    spec = write_decoder(tmp_path, Form(position_ids=True, logits_rows=logits_rows))
-    with pytest.raises(ModelBroken, match=r"not known: position_ids.*without position_ids"):
-        Decoder.open(spec, DecoderOptions(threads=1))
-
-
 def test_a_graph_without_a_cache_is_refused(tmp_path: Path) -> None:
     spec = write_decoder(tmp_path)
     write_encoder_like(spec.onnx_file)
@@ -304,9 +298,11 @@ def test_a_graph_without_a_cache_is_refused(tmp_path: Path) -> None:
         Decoder.open(spec, DecoderOptions(threads=1))
 
 
-def test_a_graph_that_does_not_share_its_cache_is_refused(tmp_path: Path) -> None:
-    spec = write_decoder(tmp_path, Form(grows_cache=True))
-    with pytest.raises(ModelBroken, match="its attention must be GroupQueryAttention"):
+def test_a_graph_that_gives_back_more_than_past_and_new_is_refused_when_it_is_opened(
+    tmp_path: Path,
+) -> None:
+    spec = write_decoder(tmp_path, Form(doubles_cache=True))
+    with pytest.raises(ModelBroken, match="must come back with what is new at its end"):
         Decoder.open(spec, DecoderOptions(threads=1))
 
 

@@ -1,6 +1,7 @@
 """The cache holds rows in place, moves them without loss, keeps its limit, and frees its memory."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,38 +10,66 @@ import pytest
 from tiny_models import HEAD_SIZE, KV_HEADS, LAYERS, Form, write_decoder, write_encoder_like
 
 from engine.decode.forward import Forward
+from engine.decode.growing_cache import GrowingCache
 from engine.decode.kv_cache import CacheLayout, KVCache
+from engine.decode.shared_cache import SharedCache
 from engine.errors import ModelBroken
+from engine.models import surgery
 from engine.models.spec import DecoderSpec
-from engine.runtime.session import Session
+from engine.runtime.session import Interrupted, Session, Stop
 
 TOKEN_BYTES = 2 * LAYERS * KV_HEADS * HEAD_SIZE * 4
 IDS = [70, 45, 209, 106, 171, 26, 83, 117, 121, 209, 172, 5]
 MUCH = 2**30
 
 
+@dataclass(frozen=True)
+class Served:
+    """A graph in one of the published forms."""
+
+    session: Session
+    shares_buffer: bool
+
+    def forward(self) -> Forward:
+        return Forward(self.session, 512, MUCH, shares_buffer=self.shares_buffer)
+
+    def cache(self, limit_bytes: int = MUCH, context: int = 20_000) -> KVCache:
+        kind = SharedCache if self.shares_buffer else GrowingCache
+        return kind(self.session, CacheLayout.of(self.session), context, limit_bytes)
+
+    def alone(self, ids: Sequence[int], *more: int) -> np.ndarray:
+        """Logits after these ids and then, one a run, some more."""
+        forward = self.forward()
+        row = forward.cache.open_row(1)
+        logits = forward.extend(row, ids)
+        for token_id in more:
+            logits = forward.extend(row, [token_id])
+        return logits[0].copy()
+
+    def require_same(self, logits: np.ndarray, other: np.ndarray) -> None:
+        """The same bits; plain multiplications round runs of other sizes differently."""
+        np.testing.assert_allclose(logits, other, rtol=0, atol=0 if self.shares_buffer else 1e-5)
+
+
+def _opened(spec: DecoderSpec) -> Served:
+    prepared = surgery.prepare(spec)
+    session = Session.open(spec.onnx_file, threads=1, graph=prepared.content)
+    return Served(session, prepared.shares_buffer)
+
+
 @pytest.fixture(scope="session")
-def session(tiny_spec: DecoderSpec) -> Session:
-    return Session.open(tiny_spec.onnx_file, threads=1)
+def served(either_spec: DecoderSpec) -> Served:
+    return _opened(either_spec)
 
 
-@pytest.fixture
-def forward(session: Session) -> Forward:
-    return Forward(session, 512, MUCH)
+@pytest.fixture(scope="session")
+def shared(tiny_spec: DecoderSpec) -> Served:
+    return _opened(tiny_spec)
 
 
-def _cache(session: Session, limit_bytes: int = MUCH, context: int = 20_000) -> KVCache:
-    return KVCache(session, CacheLayout.of(session), context, limit_bytes)
-
-
-def _alone(session: Session, ids: Sequence[int], *more: int) -> np.ndarray:
-    """Logits after these ids and then, one a run, some more."""
-    forward = Forward(session, 512, MUCH)
-    row = forward.cache.open_row(1)
-    logits = forward.extend(row, ids)
-    for token_id in more:
-        logits = forward.extend(row, [token_id])
-    return logits[0].copy()
+@pytest.fixture(scope="session")
+def growing(growing_spec: DecoderSpec) -> Served:
+    return _opened(growing_spec)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
@@ -60,51 +89,72 @@ def test_a_graph_without_a_cache_is_refused(tmp_path: Path) -> None:
         CacheLayout.of(session)
 
 
-def test_a_shared_cache_computes_what_a_run_without_one_does(session: Session) -> None:
-    layout = CacheLayout.of(session)
-    feeds = {name: np.zeros((1, KV_HEADS, 0, HEAD_SIZE), np.float32) for name, _ in layout.names}
+def test_token_by_token_is_what_a_run_without_a_cache_computes(served: Served) -> None:
+    tensors = served.session.inputs
+    feeds = {
+        name: np.zeros((1, tensor.shape[1], 0, tensor.shape[3]), np.float32)
+        for name, tensor in tensors.items()
+        if name.startswith("past")
+    }
     feeds["input_ids"] = np.array([IDS])
     feeds["attention_mask"] = np.ones((1, len(IDS)), np.int64)
     feeds["logits_rows"] = np.arange(len(IDS))
-    (expected,) = session.run(feeds, ["logits"])
-    forward = Forward(session, 512, MUCH)
+    if "position_ids" in tensors:
+        feeds["position_ids"] = np.arange(len(IDS))[None]
+    (expected,) = served.session.run(feeds, ["logits"])
+    forward = served.forward()
     row = forward.cache.open_row(1)
     steps = [forward.extend(row, [token_id])[0].copy() for token_id in IDS]
     np.testing.assert_allclose(np.array(steps), expected[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("cuts", [(5, 9), (2, 4, 6, 8, 10), (10,)])
-def test_runs_of_two_tokens_or_more_give_the_same_bits_however_they_are_cut(
-    session: Session, forward: Forward, cuts: tuple[int, ...]
+def test_runs_of_two_tokens_or_more_compute_the_same_however_they_are_cut(
+    served: Served, cuts: tuple[int, ...]
 ) -> None:
+    forward = served.forward()
     row = forward.cache.open_row(1)
     edges = [0, *cuts, len(IDS)]
     for start, end in pairwise(edges):
         logits = forward.extend(row, IDS[start:end])
-    np.testing.assert_array_equal(logits[0], _alone(session, IDS))
+    served.require_same(logits[0], served.alone(IDS))
     assert row.position == len(IDS)
 
 
-def test_logits_of_several_tokens_are_those_of_each(session: Session, forward: Forward) -> None:
+def test_logits_of_several_tokens_are_those_of_each(served: Served) -> None:
+    forward = served.forward()
     row = forward.cache.open_row(1)
     logits = forward.extend(row, IDS, wanted=3)
     assert logits.shape[0] == 3
     for index in range(3):
         end = len(IDS) - 2 + index
-        np.testing.assert_array_equal(logits[index], _alone(session, IDS[:end]))
+        served.require_same(logits[index], served.alone(IDS[:end]))
 
 
-def test_a_row_that_is_rewound_forgets_only_what_comes_after(
-    session: Session, forward: Forward
-) -> None:
+def test_a_row_that_is_rewound_forgets_only_what_comes_after(served: Served) -> None:
+    forward = served.forward()
     row = forward.cache.open_row(1)
     forward.extend(row, IDS)
     row.position = 6
     logits = forward.extend(row, [7, 8, 9])
-    np.testing.assert_array_equal(logits[0], _alone(session, [*IDS[:6], 7, 8, 9]))
+    served.require_same(logits[0], served.alone([*IDS[:6], 7, 8, 9]))
 
 
-def test_rows_of_a_batch_compute_what_each_does_alone(session: Session, forward: Forward) -> None:
+def test_a_row_is_as_before_when_a_run_is_interrupted(served: Served) -> None:
+    forward = served.forward()
+    row = forward.cache.open_row(1)
+    forward.extend(row, IDS[:5])
+    stop = Stop()
+    stop.set()
+    with pytest.raises(Interrupted):
+        forward.extend(row, [1, 2, 3], stop=stop)
+    assert row.position == 5
+    logits = forward.extend(row, IDS[5:])
+    served.require_same(logits[0], served.alone(IDS))
+
+
+def test_rows_that_grow_together_compute_what_each_does_alone(served: Served) -> None:
+    forward = served.forward()
     prompts = [IDS[:9], IDS[2:], IDS[:4], [5, 6]]
     rows = []
     for prompt in prompts:
@@ -114,75 +164,131 @@ def test_rows_of_a_batch_compute_what_each_does_alone(session: Session, forward:
         positions = [row.position for row in rows]
         logits = forward.step([rows[i] for i in chosen], [10 + i for i in chosen])
         for index, i in enumerate(chosen):
-            np.testing.assert_array_equal(logits[index], _alone(session, prompts[i], 10 + i))
+            np.testing.assert_array_equal(logits[index], served.alone(prompts[i], 10 + i))
             rows[i].position -= 1
         assert [row.position for row in rows] == positions
 
 
 def test_a_row_keeps_its_content_when_others_come_and_go_and_the_cache_grows(
-    session: Session, forward: Forward
+    served: Served,
 ) -> None:
+    forward = served.forward()
     cache = forward.cache
     first, kept = cache.open_row(4), cache.open_row(4)
     forward.extend(kept, IDS[:8])
     third = cache.open_row(300)
     cache.close_row(first)
     cache.close_row(third)
-    assert [row.index for row in cache.rows] == [0]
+    assert list(cache.rows) == [kept]
     logits = forward.extend(kept, IDS[8:])
-    np.testing.assert_array_equal(logits[0], _alone(session, IDS))
+    served.require_same(logits[0], served.alone(IDS))
 
 
-def test_what_is_read_from_a_row_can_be_written_into_another(
-    session: Session, forward: Forward
-) -> None:
+def test_what_is_read_from_a_row_can_be_written_into_another(served: Served) -> None:
+    forward = served.forward()
     source = forward.cache.open_row(1)
     forward.extend(source, IDS)
     arrays = forward.cache.read(source, 10)
-    assert sum(array.nbytes for array in arrays) == 10 * TOKEN_BYTES
+    assert sum(array.nbytes for array in arrays) == 10 * forward.layout.token_bytes
+    held = [array.copy() for array in arrays]
+    source.position = 3
+    forward.extend(source, [1, 2, 3, 4, 5])
     target = forward.cache.open_row(1)
     forward.cache.write(target, arrays, 7)
     logits = forward.extend(target, IDS[7:])
-    np.testing.assert_array_equal(logits[0], _alone(session, IDS))
+    served.require_same(logits[0], served.alone(IDS))
+    for array, before in zip(arrays, held, strict=True):
+        np.testing.assert_array_equal(array, before)
 
 
 @pytest.mark.parametrize(
     ("needs", "capacity"),
     [([1], 256), ([256], 256), ([257], 512), ([513, 769], 1280), ([300, 512, 513], 768)],
 )
-def test_capacity_grows_in_steps_with_need(
-    session: Session, needs: list[int], capacity: int
+def test_capacity_of_shared_buffers_grows_in_steps_with_need(
+    shared: Served, needs: list[int], capacity: int
 ) -> None:
-    cache = _cache(session)
-    cache.open_row(needs[0])
+    cache = shared.cache()
+    row = cache.open_row(needs[0])
     for need in needs[1:]:
-        cache.reserve(need)
-    assert cache.capacity == capacity
+        cache.binding([row], need)
     assert cache.bytes == capacity * TOKEN_BYTES
 
 
-def test_capacity_stays_within_context_and_limit(session: Session) -> None:
-    cache = _cache(session, context=300)
-    cache.open_row(290)
-    assert cache.capacity == 300
-    with pytest.raises(IndexError):
-        cache.reserve(301)
-    cache = _cache(session, limit_bytes=1000 * TOKEN_BYTES)
-    assert cache.longest == 1000
-    assert cache.fits(3, 333)
-    assert not cache.fits(3, 334)
-    cache.open_row(700)
-    assert not cache.fits(2, 501)
-    cache.reserve(1000)
-    assert cache.bytes == 1000 * TOKEN_BYTES
-    with pytest.raises(IndexError):
-        cache.open_row(600)
+def test_a_growing_row_takes_what_its_tokens_do_and_as_much_while_it_runs(growing: Served) -> None:
+    cache = growing.cache()
+    token_bytes = cache.layout.token_bytes
+    rows = [cache.open_row(500), cache.open_row(500)]
+    assert cache.bytes == 0
+    for row, count in zip(rows, (40, 7), strict=True):
+        cache.binding([row], count)
+        cache.keep(row, count)
+    assert cache.bytes == 47 * token_bytes
+    cache.binding([rows[0]], 5)
+    assert cache.bytes == (47 + 45) * token_bytes
+    cache.keep(rows[0], 5)
+    assert cache.bytes == 52 * token_bytes
 
 
-def test_the_last_row_gives_the_memory_back(session: Session) -> None:
-    cache = _cache(session)
+def _limits(cache: KVCache, spare: int) -> None:
+    """A limit of 1,200 rows of a token: what may be opened and what not."""
+    assert cache.longest == 1200 // (1 + spare)
+    assert cache.fits(3, 1200 // (3 + spare))
+    assert not cache.fits(3, 1200 // (3 + spare) + 1)
+    row = cache.open_row(1200 // (2 + spare))
+    other = cache.open_row(1200 // (2 + spare))
+    for refused in (
+        lambda: cache.open_row(1200 // (3 + spare) + 1),
+        lambda: cache.binding([row], 1200 // (2 + spare) + 1),
+    ):
+        with pytest.raises(IndexError):
+            refused()
+    assert list(cache.rows) == [row, other]
+
+
+def test_a_limit_holds_what_it_says(shared: Served, growing: Served) -> None:
+    for served, spare in ((shared, 0), (growing, 1)):
+        token_bytes = CacheLayout.of(served.session).token_bytes
+        _limits(served.cache(1200 * token_bytes), spare)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_a_row_that_joins_does_not_exceed_the_limit(served: Served, count: int) -> None:
+    """However much room the rows before it were given ahead of their need."""
+    limit = 1000 * CacheLayout.of(served.session).token_bytes
+    cache = served.cache(limit)
+    for _ in range(count):
+        row = cache.open_row(150)
+        cache.binding([row], 150)
+        assert cache.bytes <= limit
+        cache.keep(row, 150)
+
+
+def test_no_row_is_longer_than_the_context(served: Served) -> None:
+    cache = served.cache(context=300)
+    assert (cache.longest, cache.fits(1, 300), cache.fits(1, 301)) == (300, True, False)
+    row = cache.open_row(290)
+    cache.binding([row], 300)
+    with pytest.raises(IndexError):
+        cache.binding([row], 301)
+
+
+def test_a_row_opened_beyond_the_limit_leaves_nothing_behind(served: Served) -> None:
+    cache = served.cache(context=300)
+    with pytest.raises(IndexError):
+        cache.open_row(301)
+    assert (list(cache.rows), cache.bytes) == ([], 0)
+
+
+def test_the_last_row_gives_the_memory_back(served: Served) -> None:
+    cache = served.cache()
     rows = [cache.open_row(100), cache.open_row(100)]
-    assert cache.bytes == 2 * 256 * TOKEN_BYTES
+    for row in rows:
+        cache.binding([row], 100)
+        cache.keep(row, 100)
+    room = 256 if served.shares_buffer else 100
+    assert cache.bytes == 2 * room * cache.layout.token_bytes
+    cache.binding([rows[0]], 1)
     for row in rows:
         cache.close_row(row)
-    assert (cache.bytes, cache.capacity) == (0, 0)
+    assert (cache.bytes, list(cache.rows)) == (0, [])
