@@ -3,6 +3,7 @@
     EngineError
     ├── InvalidInput        the caller can mend the request
     │   ├── EmptyInput
+    │   ├── AnswerCut
     │   └── PromptTooLong
     ├── NotFound            what the request names is not here
     │   ├── ModelNotFound
@@ -36,6 +37,10 @@ class EmptyInput(InvalidInput):
 
 class PromptTooLong(InvalidInput):
     """A prompt leaves no room in the model's context window."""
+
+
+class AnswerCut(InvalidInput):
+    """An answer of a set form was not complete when its tokens ran out."""
 
 
 class NotFound(EngineError):

@@ -13,11 +13,13 @@ from itertools import zip_longest
 
 import numpy as np
 
+from engine.decode.constraints import Constraint
 from engine.decode.drafting import Drafting, RunCost
 from engine.decode.forward import Logits
 from engine.decode.kv_cache import Row
 from engine.decode.sampling import Sampler, SamplingParams, TokenLogprob
 from engine.decode.stopping import FinishReason, Stopping
+from engine.errors import AnswerCut
 from engine.runtime.session import Stop
 from engine.text.detokenizer import Detokenizer
 from engine.text.tokenizer import Tokenizer
@@ -62,6 +64,7 @@ class Sequence:
         room: int,
         tokenizer: Tokenizer,
         draft_cost: RunCost | None,
+        constraint: Constraint | None,
     ) -> None:
         """An answer that has not begun.
 
@@ -72,6 +75,7 @@ class Sequence:
             room: Tokens that may follow the prompt at most.
             tokenizer: The model's; ids that it does not know are never chosen.
             draft_cost: What drafts cost; None for an answer without.
+            constraint: What keeps it to a form, if one is asked for.
         """
         self.prompt = np.array(prompt, np.int64)
         self.ids = list(prompt)
@@ -94,6 +98,7 @@ class Sequence:
         self._stopping = Stopping(params, stop_token_ids, room)
         self._detokenizer = Detokenizer(tokenizer)
         self._draft_cost = draft_cost
+        self._constraint = constraint
 
     @property
     def held_row(self) -> Row:
@@ -173,8 +178,13 @@ class Sequence:
             InvalidInput: No token may follow.
         """
         logits = logits[: self._known_ids]
-        token_id = self._sampler.pick(self._sampler.adjust(logits))
+        adjusted = self._sampler.adjust(logits)
+        if self._constraint is not None:
+            adjusted = self._constraint.apply(adjusted, self.limit - len(self.ids))
+        token_id = self._sampler.pick(adjusted)
         self._sampler.count(token_id)
+        if self._constraint is not None:
+            self._constraint.accept(token_id)
         if self._draft_cost is not None:
             self._drafting.push(token_id)
         self.ids.append(token_id)
@@ -184,8 +194,25 @@ class Sequence:
         stopping, usage = self._stopping, None
         is_text = stopping.count(token_id)
         text = stopping.show(self._detokenizer.push(token_id)) if is_text else ""
+        if self._constraint is not None:
+            stopping.finish_reason = self._formal_end(self._constraint)
         if stopping.finish_reason is not None:
             text += stopping.finish(self._detokenizer.finish())
             usage = Usage(len(self.prompt), stopping.token_count, self.cached_tokens)
             self.has_ended = True
         self.pieces.append(Piece(text, token_id, stopping.finish_reason, usage, logprob))
+
+    def _formal_end(self, constraint: Constraint) -> FinishReason | None:
+        """Why an answer of a set form ends now; one that is complete needs no stop token.
+
+        Raises:
+            AnswerCut: A limit ends it before it is complete.
+        """
+        if constraint.is_finished or (self._stopping.finish_reason and constraint.is_complete):
+            return "stop"
+        if self._stopping.finish_reason is not None:
+            raise AnswerCut(
+                f"The answer had no end of its form within {self._stopping.token_count} tokens; "
+                "raise max_tokens or ask for less."
+            )
+        return None

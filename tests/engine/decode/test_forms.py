@@ -1,0 +1,94 @@
+"""Answers of a set form: always complete, however the model would rather go on."""
+
+import json
+
+import pytest
+
+from engine.decode.decoder import Decoder, Piece
+from engine.decode.output_forms import Choices, JsonSchema, OutputForm, Regex
+from engine.decode.sampling import SamplingParams
+from engine.errors import AnswerCut, InvalidInput
+from engine.text.chat import Message
+
+PERSON = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+ASK = [Message("user", "Tom is 31 years old. Give name and age as JSON.")]
+
+
+def _answer(decoder: Decoder, form: OutputForm, **params: object) -> list[Piece]:
+    return list(decoder.generate(ASK, SamplingParams(**params), form))  # type: ignore[arg-type]
+
+
+def _text(pieces: list[Piece]) -> str:
+    return "".join(piece.text for piece in pieces)
+
+
+def test_smollm2_fills_a_schema_in(smollm2: Decoder) -> None:
+    pieces = _answer(smollm2, JsonSchema(PERSON), max_tokens=60)
+    assert json.loads(_text(pieces))["age"] == 31
+    assert pieces[-1].finish_reason == "stop"
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("max_tokens", [40, 60, 200])
+def test_a_model_that_talks_nonsense_gives_valid_json_too(
+    tiny: Decoder, seed: int, max_tokens: int
+) -> None:
+    params = {"max_tokens": max_tokens, "temperature": 1.5, "seed": seed}
+    pieces = _answer(tiny, JsonSchema(PERSON), **params)
+    person = json.loads(_text(pieces))
+    assert person.keys() == {"name", "age"}
+    assert isinstance(person["age"], int)
+
+
+def test_one_of_the_choices_is_the_answer(tiny: Decoder) -> None:
+    pieces = _answer(tiny, Choices(("in there", "nowhere")), max_tokens=20)
+    assert _text(pieces) in ("in there", "nowhere")
+    assert pieces[-1].finish_reason == "stop"
+
+
+def test_an_answer_matches_its_pattern(tiny: Decoder) -> None:
+    pieces = _answer(tiny, Regex(r"[0-9]{3}-[a-f]{2}"), max_tokens=20)
+    assert len(_text(pieces)) == 6
+
+
+def test_an_answer_that_cannot_be_complete_in_time_is_refused_before_the_prompt_is_read(
+    tiny: Decoder,
+) -> None:
+    answer = tiny.generate(ASK, SamplingParams(max_tokens=3), JsonSchema(PERSON))
+    with pytest.raises(InvalidInput, match="max_tokens"):
+        next(answer)
+    assert tiny.status().kv_bytes == 0
+
+
+@pytest.mark.parametrize(
+    "form", [JsonSchema({"type": "nonsense"}), JsonSchema({"type": "object", "required": 3})]
+)
+def test_an_invalid_schema_is_refused_before_any_token(tiny: Decoder, form: OutputForm) -> None:
+    with pytest.raises(InvalidInput):
+        next(tiny.generate(ASK, SamplingParams(), form))
+
+
+def test_stop_strings_do_not_go_with_a_form(tiny: Decoder) -> None:
+    with pytest.raises(InvalidInput, match="would cut"):
+        _answer(tiny, JsonSchema(PERSON), stop=("}",))
+
+
+def test_an_answer_cut_by_its_context_is_an_error_and_no_half_json(tiny: Decoder) -> None:
+    long = [Message("user", "x" * 470)]
+    array = {"type": "array", "items": {"const": "abcdefgh"}, "minItems": 5}
+    with pytest.raises((AnswerCut, InvalidInput)):
+        list(tiny.generate(long, SamplingParams(max_tokens=400), JsonSchema(array)))
+
+
+def test_several_choices_of_one_prompt_have_seeds_of_their_own(tiny: Decoder) -> None:
+    params = SamplingParams(max_tokens=20, temperature=1.5, seed=4)
+    answers = tiny.choices([Message("user", "the thing in there")], params, 3)
+    texts = [_text(list(answer)) for answer in answers]
+    again = tiny.choices([Message("user", "the thing in there")], params, 3)
+    assert [_text(list(answer)) for answer in reversed(again)] == texts[::-1]
+    assert len(set(texts)) == 3
