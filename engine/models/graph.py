@@ -191,6 +191,10 @@ class GraphNode:
         """Reads another value in place of one."""
         self._node.input[index] = value
 
+    def set_output(self, index: int, value: str) -> None:
+        """Gives a value another name, which whoever reads it has to know."""
+        self._node.output[index] = value
+
 
 class GraphEditor:
     """A model's graph, read without its external data, which stays where it is."""
@@ -227,6 +231,11 @@ class GraphEditor:
         self._graph.node.append(node)
         return output
 
+    def add_cast(self, value: str, dtype: type[np.generic], output: str) -> str:
+        """Adds a node that gives a value in another type, under that name."""
+        element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        return self.add_node("Cast", [value], output, to=element)
+
     def rename(self, names: Mapping[str, str]) -> None:
         """Gives values other names wherever they are written or read, subgraphs included."""
         for place in (self._graph.input, self._graph.output, self._graph.value_info):
@@ -236,6 +245,12 @@ class GraphEditor:
             for values in (node.input, node.output):
                 for index, name in enumerate(values):
                     values[index] = names.get(name, name)
+
+    def set_type(self, name: str, dtype: type[np.generic]) -> None:
+        """Declares an input or output to be of another type."""
+        for value in (*self._graph.input, *self._graph.output):
+            if value.name == name:
+                value.CopyFrom(_value_info(name, dtype, _described(value).shape))
 
     def free_dimension(self, output: str, axis: int, name: str) -> None:
         """Lets an output's dimension be any, under that name."""

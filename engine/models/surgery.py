@@ -8,9 +8,10 @@ cannot be served is refused with what it is.
 import importlib
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from engine.models.spec import DecoderSpec, SlidingWindow, TensorNames
 
 if TYPE_CHECKING:
     from engine.models.graph import GraphEditor, GraphNode
+
+KvType = Literal["float16"]
 
 ATTENTION = "com.microsoft.GroupQueryAttention"
 """The operator that writes new keys and values into the buffer it is given."""
@@ -40,6 +43,9 @@ _OTHER_CACHES = frozenset(
     )
 )
 _FLOATS = ("float", "float16")
+# Inputs of GroupQueryAttention that are of its own float type: queries, keys and values, rotary
+# caches, a bias and sinks.
+_OF_ITS_TYPE = (0, 1, 2, 7, 8, 10, 11)
 
 # Inputs that tell what a graph is, where it is no decoder that is served.
 _TELLING_INPUTS = {
@@ -63,6 +69,10 @@ class Surgery:
     accuracy_level: int | None = 4
     """Of 4-bit multiplications: 4 rounds activations to 8 bits, about 3 times as fast as 32-bit
     floats, which is what None leaves them."""
+    kv_dtype: KvType | None = None
+    """Of the keys and values that GroupQueryAttention keeps as 32-bit floats; None as published.
+    "float16" takes half the memory, at the same speed. A random Phi-3's logits, whose deviation is 1.2,
+    move by 0.001 (root mean square, 4 layers); accuracy level 4 moves them by 0.03."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +90,17 @@ def prepare(spec: DecoderSpec, surgery: Surgery | None = None) -> PreparedGraph:
     """Reads a decoder's graph, without its external data, and adds what it lacks.
 
     Inputs and outputs get the names of `TensorNames()`. A graph that was converted here lacks
-    nothing and is not read.
+    nothing and is read only where another `kv_dtype` is wanted.
 
     Raises:
         ModelBroken: It cannot be read, or is of a form that is not served; says which.
     """
-    if spec.converted:
-        return PreparedGraph(None, shares_buffer=True)
-    editor = _read(spec.onnx_file)
     surgery = surgery or Surgery()
+    if spec.converted:
+        if surgery.kv_dtype is None:
+            return PreparedGraph(None, shares_buffer=True)
+        surgery = replace(surgery, window=False, logits_rows=False, accuracy_level=None)
+    editor = _read(spec.onnx_file)
     edits = [_renamed(editor, spec.tensors)]
     _require_served(editor, spec)
     shares_buffer = _shares_buffer(editor, spec)
@@ -98,6 +110,8 @@ def prepare(spec: DecoderSpec, surgery: Surgery | None = None) -> PreparedGraph:
         edits.append(_add_logits_rows(editor, spec))
     if surgery.accuracy_level is not None:
         edits.append(_add_accuracy_level(editor, surgery.accuracy_level))
+    if surgery.kv_dtype is not None and shares_buffer:
+        edits.append(_narrow_cache(editor))
     return PreparedGraph(editor.to_bytes() if any(edits) else None, shares_buffer)
 
 
@@ -217,6 +231,27 @@ def _add_accuracy_level(editor: "GraphEditor", level: int) -> bool:
     for node in lacking:
         node.set_number("accuracy_level", level)
     return bool(lacking)
+
+
+def _narrow_cache(editor: "GraphEditor") -> bool:
+    """Lets attention take and give 16-bit floats in a graph of 32-bit ones."""
+    layers = [names for _, *names in _layers(editor)]
+    wide = {past: present for past, present in layers if editor.inputs[past].dtype == "float"}
+    for name in chain(wide, wide.values()):
+        editor.set_type(name, np.float16)
+    casts: dict[str, str] = {}
+    for node in editor.nodes:
+        if node.operator != ATTENTION or wide.keys().isdisjoint(node.inputs):
+            continue
+        for index in _OF_ITS_TYPE:
+            if value := "".join(node.inputs[index : index + 1]):
+                narrow = casts.get(value) or editor.add_cast(value, np.float16, f"{value}/narrow")
+                node.set_input(index, narrow)
+                casts[value] = narrow
+        output = node.outputs[0]
+        node.set_output(0, f"{output}/narrow")
+        editor.add_cast(f"{output}/narrow", np.float32, output)
+    return bool(wide)
 
 
 def _add_logits_rows(editor: "GraphEditor", spec: DecoderSpec) -> bool:

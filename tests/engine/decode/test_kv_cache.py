@@ -16,6 +16,7 @@ from engine.decode.shared_cache import SharedCache
 from engine.errors import ModelBroken
 from engine.models import surgery
 from engine.models.spec import DecoderSpec
+from engine.models.surgery import KvType, Surgery
 from engine.runtime.session import Interrupted, Session, Stop
 
 TOKEN_BYTES = 2 * LAYERS * KV_HEADS * HEAD_SIZE * 4
@@ -51,20 +52,25 @@ class Served:
         np.testing.assert_allclose(logits, other, rtol=0, atol=0 if self.shares_buffer else 1e-5)
 
 
-def _opened(spec: DecoderSpec) -> Served:
-    prepared = surgery.prepare(spec)
+def _opened(spec: DecoderSpec, kv_dtype: KvType | None = None) -> Served:
+    prepared = surgery.prepare(spec, Surgery(kv_dtype=kv_dtype))
     session = Session.open(spec.onnx_file, threads=1, graph=prepared.content)
     return Served(session, prepared.shares_buffer)
 
 
-@pytest.fixture(scope="session")
-def served(either_spec: DecoderSpec) -> Served:
-    return _opened(either_spec)
+@pytest.fixture(scope="session", params=["shared", "narrow", "growing"])
+def served(request: pytest.FixtureRequest) -> Served:
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="session")
 def shared(tiny_spec: DecoderSpec) -> Served:
     return _opened(tiny_spec)
+
+
+@pytest.fixture(scope="session")
+def narrow(tiny_spec: DecoderSpec) -> Served:
+    return _opened(tiny_spec, "float16")
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +98,7 @@ def test_a_graph_without_a_cache_is_refused(tmp_path: Path) -> None:
 def test_token_by_token_is_what_a_run_without_a_cache_computes(served: Served) -> None:
     tensors = served.session.inputs
     feeds = {
-        name: np.zeros((1, tensor.shape[1], 0, tensor.shape[3]), np.float32)
+        name: np.zeros((1, tensor.shape[1], 0, tensor.shape[3]), tensor.dtype)
         for name, tensor in tensors.items()
         if name.startswith("past")
     }

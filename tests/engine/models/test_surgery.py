@@ -28,6 +28,7 @@ NOTHING = Surgery(window=False, logits_rows=False, accuracy_level=None)
 WINDOW = replace(NOTHING, window=True)
 ROWS = replace(NOTHING, logits_rows=True)
 LEVEL = replace(NOTHING, accuracy_level=4)
+NARROW = replace(NOTHING, kv_dtype="float16")
 GROUPED = replace(TOY, kv_heads=2, qkv_bias=True)
 
 
@@ -239,6 +240,37 @@ def test_a_graph_that_says_its_accuracy_level_or_has_none_keeps_it(
     tmp_path: Path, layout: Layout
 ) -> None:
     assert prepare(write(tmp_path, layout=layout), LEVEL).content is None
+
+
+# The type of keys and values
+
+
+@pytest.mark.parametrize("shape", [TOY, GROUPED], ids=["toy", "grouped"])
+@pytest.mark.parametrize("attention", ["gqa", "gqa-positions"])
+def test_a_16_bit_cache_costs_about_a_thousandth(
+    tmp_path: Path, shape: Shape, attention: Attention
+) -> None:
+    spec = write(tmp_path, shape, Layout(attention=attention, accuracy_level=None))
+    session, ends = opened(spec, NARROW), [20, *range(21, 49)]
+    cache = [t for t in (session.inputs | session.outputs).values() if "." in t.name]
+    assert {tensor.dtype for tensor in cache} == {np.float16}
+    assert len(cache) == 4 * shape.layers
+    apart = logits_of(session, IDS, ends=ends) - forward(shape, IDS, range(48))
+    assert 1e-4 < np.sqrt((apart**2).mean()) < 1.5e-3
+    assert np.abs(apart).max() < 0.02
+
+
+def test_a_converted_graph_gets_a_16_bit_cache_and_nothing_else(tmp_path: Path) -> None:
+    spec = write(tmp_path, layout=FLOAT, converted=True, sliding_window=SlidingWindow(size=11))
+    content = prepare(spec, Surgery(kv_dtype="float16")).content
+    assert content == prepare(replace(spec, converted=False), NARROW).content is not None
+
+
+@pytest.mark.parametrize("layout", [OPTIMUM, Layout(float_type=np.float16)])
+def test_a_cache_of_16_bits_or_of_another_form_is_left_as_it_is(
+    tmp_path: Path, layout: Layout
+) -> None:
+    assert prepare(write(tmp_path, layout=layout), NARROW).content is None
 
 
 # All of it
