@@ -5,19 +5,23 @@ and starts no thread.
 """
 
 from collections.abc import Sequence as Messages
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from engine.decode.answer import Answer
+from engine.decode.constraints import Constraint, Constraints
 from engine.decode.drafting import LARGE_MODEL_COST, SMALL_MODEL_COST
 from engine.decode.forward import Forward
 from engine.decode.loop import Loop
+from engine.decode.output_forms import OutputForm
 from engine.decode.prefix_cache import PrefixCache
 from engine.decode.sampling import Sampler, SamplingParams
 from engine.decode.sequence import Piece, Sequence, Usage
 from engine.decode.slots import Slots
-from engine.errors import PromptTooLong, Unavailable
+from engine.errors import InvalidInput, PromptTooLong, Unavailable
 from engine.models import surgery
 from engine.models.spec import DecoderSpec
+from engine.models.surgery import KvType, Surgery
 from engine.runtime.session import Session
 from engine.text.chat import ChatTemplate, Message
 from engine.text.tokenizer import Tokenizer
@@ -41,6 +45,8 @@ class DecoderOptions:
     """Answers that grow at once."""
     kv_limit_bytes: int = 2 * 2**30
     """What the keys and values of all answers in work may take."""
+    kv_dtype: KvType | None = None
+    """What they are kept as; "float16" takes half the memory where `Surgery` can change it."""
     prefix_cache_bytes: int = 256 * 2**20
     """What may be kept of prompts that have been answered, for those that begin alike."""
     speculate: bool = True
@@ -105,7 +111,7 @@ class Decoder:
                 tokenizer do not belong together.
         """
         options = options or DecoderOptions()
-        prepared = surgery.prepare(spec)
+        prepared = surgery.prepare(spec, Surgery(kv_dtype=options.kv_dtype))
         session = Session.open(spec.onnx_file, threads=options.threads, graph=prepared.content)
         decoder = cls(spec, session, options, shares_buffer=prepared.shares_buffer)
         decoder._prove()
@@ -122,17 +128,36 @@ class Decoder:
         if loop is not None:
             loop.close(self._closed)
 
-    def generate(self, messages: Messages[Message], params: SamplingParams) -> Answer:
+    def generate(
+        self, messages: Messages[Message], params: SamplingParams, form: OutputForm | None = None
+    ) -> Answer:
         """Answers a conversation, piece by piece.
 
         An empty piece comes after each part of the prompt. Fetching raises:
 
-            EmptyInput, InvalidInput: The messages cannot be rendered.
+            EmptyInput, InvalidInput: The messages cannot be rendered, or the form cannot be kept.
             PromptTooLong: They leave no room for an answer.
+            AnswerCut: The answer has not come to an end of its form when its tokens run out.
             ModelBroken: The model fails on them, or its chat template does.
             Unavailable: The decoder is closed.
+
+        Args:
+            messages: The conversation.
+            params: How tokens are chosen.
+            form: What the answer must look like; None leaves that to the model.
         """
-        return Answer(lambda: self._begin(messages, params))
+        return Answer(lambda: self._begin(messages, params, form))
+
+    def choices(
+        self,
+        messages: Messages[Message],
+        params: SamplingParams,
+        count: int,
+        form: OutputForm | None = None,
+    ) -> list[Answer]:
+        """Several answers to one conversation, each with a seed of its own; as `generate`."""
+        seeds = [None if params.seed is None else params.seed + i for i in range(count)]
+        return [self.generate(messages, replace(params, seed=seed), form) for seed in seeds]
 
     def status(self) -> DecoderStatus:
         """What it is doing now; waits for nothing.
@@ -164,8 +189,11 @@ class Decoder:
     def _closed(self) -> Unavailable:
         return Unavailable(f"{self.spec.model_id} has been closed; open it again.")
 
-    def _begin(self, messages: Messages[Message], params: SamplingParams) -> tuple[Loop, Sequence]:
+    def _begin(
+        self, messages: Messages[Message], params: SamplingParams, form: OutputForm | None
+    ) -> tuple[Loop, Sequence]:
         loop = self._opened
+        constraint = self._constraint(params, form) if form is not None else None
         prompt = self._template.render_ids(messages)
         longest = loop.forward.cache.longest
         room = longest - len(prompt)
@@ -182,8 +210,27 @@ class Decoder:
             room=room,
             tokenizer=self._tokenizer,
             draft_cost=self._draft_cost if self.options.speculate else None,
+            constraint=constraint,
         )
         return loop, sequence
+
+    @cached_property
+    def _constraints(self) -> Constraints:
+        size = self._tokenizer.vocabulary_size
+        return Constraints(self._tokenizer, size, self.spec.stop_token_ids)
+
+    def _constraint(self, params: SamplingParams, form: OutputForm) -> Constraint:
+        if params.stop or params.stop_token_ids:
+            raise InvalidInput(
+                "stop and stop_token_ids would cut an answer of a set form; leave them out."
+            )
+        constraint = self._constraints.start(form)
+        if constraint.needs > params.max_tokens:
+            raise InvalidInput(
+                f"An answer of this form takes about {constraint.needs} tokens at least, but "
+                f"max_tokens is {params.max_tokens}; raise it."
+            )
+        return constraint
 
     def _prove(self) -> None:
         """Encodes a text, runs it and then the vocabulary's last word, and chooses a token."""

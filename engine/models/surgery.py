@@ -71,8 +71,8 @@ class Surgery:
     floats, which is what None leaves them."""
     kv_dtype: KvType | None = None
     """Of the keys and values that GroupQueryAttention keeps as 32-bit floats; None as published.
-    "float16" takes half the memory, at the same speed. A random Phi-3's logits, whose deviation is 1.2,
-    move by 0.001 (root mean square, 4 layers); accuracy level 4 moves them by 0.03."""
+    "float16" takes half the memory, at the same speed. A random Phi-3's logits, which deviate by
+    1.2, move by 0.001 (root mean square, 4 layers); accuracy level 4 moves them by 0.03."""
 
 
 @dataclass(frozen=True, slots=True)
