@@ -5,6 +5,7 @@ Rule: a form is refused before the first token, or each answer that is complete 
 """
 
 import json
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,10 @@ _LONGEST_GRAMMAR = 1_000_000
 # One token may open the largest part of an answer, which takes so many tokens at most, about.
 _NEAR = 8
 _USUAL_TOKENS = 1.5
+
+# What llguidance says of a grammar without any text.
+_NO_TEXT = ("Unsatisfiable schema", "NoExtensionBias")
+_PREAMBLE = re.compile(r"^(at \d+\(\d+\): )?(failed to compile JSON schema: )?")
 
 _MOST_HINTS = 400
 _LONGEST_HINT = 64
@@ -152,13 +157,12 @@ class Constraints:
             InvalidInput: That cannot be found out.
         """
         matcher = self._compiled(grammar)
-        if matcher.is_error() and "nsatisfiable" in matcher.get_error():
+        if not matcher.is_error():
+            matcher.compute_bitmask()  # Only then the matcher knows whether anything may follow.
+        if any(sign in matcher.get_error() for sign in _NO_TEXT):
             return False
-        point = _Point(self._vocabulary, self._checked(matcher))
-        matcher.compute_bitmask()  # Only now the matcher says whether anything may follow.
-        if matcher.is_accepting() or matcher.stop_reason().startswith("NoExtension"):
-            return matcher.is_accepting()
-        return bool(point.allowed().any())
+        self._checked(matcher)
+        return matcher.is_accepting() or not matcher.is_stopped()
 
     def _hints(self, samples: Iterable[str]) -> list[list[int]]:
         """All ends of the samples as tokens, the longest first."""
@@ -306,4 +310,4 @@ class _Point:
 
 
 def _first_line(message: str) -> str:
-    return (message.splitlines() or ["no reason given"])[0].split(" failed: ")[-1][:200]
+    return _PREAMBLE.sub("", (message.splitlines() or ["no reason given"])[0])[:200]

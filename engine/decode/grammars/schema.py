@@ -25,6 +25,8 @@ from engine.errors import InvalidInput
 
 _MOST_CHOICES = 1_000
 _MOST_MATCHES = 1_000
+_MOST_OPTIONS = 100
+_CIRCLE = "The schema's $ref leads back to itself; break the circle."
 
 
 class SchemaReader:
@@ -50,6 +52,8 @@ class SchemaReader:
         self._found: dict[Place, tuple[Alternative, ...]] = {}
         self._satisfiable: dict[Place, bool] = {}
         self._matches: dict[tuple[str, str], bool] = {}
+        self._straight: set[int] = set()
+        """Schemas that do not lead back to themselves."""
         self._merging = Merging(self._place, self._is_found_in)
         self.root = self._place(document, also)
 
@@ -93,17 +97,23 @@ class SchemaReader:
         return all(map(self.is_satisfiable, needed))
 
     def _place(self, *schemas: Schema) -> Place:
-        return tuple(
-            dict.fromkeys(
-                self._number(schema)
-                for schema in schemas
-                if schema is False or (schema is not True and schema.keys() & CONSTRAINING)
-            )
-        )
+        """The place where all of these hold; those that hold for any value are left out."""
+        numbers = (self._number(self._followed(schema)) for schema in schemas)
+        return tuple(dict.fromkeys(number for number in numbers if number is not None))
 
-    def _number(self, schema: Schema) -> int:
-        if isinstance(schema, bool):
-            return 0
+    def _followed(self, schema: Schema) -> Schema:
+        """The schema itself or, if it is but a reference, what that leads to."""
+        seen: set[int] = set()
+        while isinstance(schema, dict) and schema.keys() & CONSTRAINING == {"$ref"}:
+            if id(schema) in seen:
+                raise InvalidInput(_CIRCLE)
+            seen.add(id(schema))
+            schema = self._target(schema["$ref"])
+        return schema
+
+    def _number(self, schema: Schema) -> int | None:
+        if isinstance(schema, bool) or not schema.keys() & CONSTRAINING:
+            return 0 if schema is False else None
         if id(schema) not in self._numbers:
             self._numbers[id(schema)] = len(self._schemas)
             self._schemas.append(schema)
@@ -152,6 +162,11 @@ class SchemaReader:
         return self._options[number]
 
     def _refuse_overlap(self, options: Sequence[Schema]) -> None:
+        if len(options) > _MOST_OPTIONS:
+            raise InvalidInput(
+                f"The schema's oneOf has {len(options)} options; more than {_MOST_OPTIONS} are not "
+                "supported, use anyOf or enum."
+            )
         for (first, a), (second, b) in combinations(enumerate(options), 2):
             if self.is_satisfiable(self._place(a, b)):
                 raise InvalidInput(
@@ -166,10 +181,12 @@ class SchemaReader:
         while path:
             number = next(path[-1][1], None)
             if number is None:
-                path.pop()
+                self._straight.add(path.pop()[0])
+                continue
+            if number in self._straight:
                 continue
             if any(number == above for above, _ in path):
-                raise InvalidInput("The schema's $ref leads back to itself; break the circle.")
+                raise InvalidInput(_CIRCLE)
             schema = self._schemas[number]
             parts = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
             parts += schema.get("dependentSchemas", {}).values()
