@@ -124,11 +124,11 @@ def _random_text(random: random.Random) -> str:
     ],
 )
 def test_random_answers_do_not_depend_on_the_options(
-    tiny_spec: DecoderSpec, seed: int, changes: dict[str, int]
+    either_spec: DecoderSpec, seed: int, changes: dict[str, int]
 ) -> None:
     turns = random.Random(seed)
-    decoder = Decoder.open(tiny_spec, replace(DecoderOptions(threads=1), **changes))
-    bare = Decoder.open(tiny_spec, replace(BARE, threads=1))
+    decoder = Decoder.open(either_spec, replace(DecoderOptions(threads=1), **changes))
+    bare = Decoder.open(either_spec, replace(BARE, threads=1))
     for _ in range(12):
         messages = [Message("user", _random_text(turns))]
         warm = {"temperature": 0.9, "seed": 5} if turns.random() < 0.3 else {}

@@ -59,16 +59,25 @@ def tiny8(tiny_spec: DecoderSpec) -> Decoder:
     return Decoder.open(tiny_spec, DecoderOptions(threads=1, slots=8, prefill_chunk=16))
 
 
+@pytest.fixture(scope="module")
+def pair(either_spec: DecoderSpec) -> tuple[Decoder, Decoder]:
+    """One that answers alone, and one that gives up to eight answers at once."""
+    alone = DecoderOptions(threads=1, slots=1, prefix_cache_bytes=0, speculate=False)
+    eight = DecoderOptions(threads=1, slots=8, prefill_chunk=16)
+    return Decoder.open(either_spec, alone), Decoder.open(either_spec, eight)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_answers_that_join_and_leave_at_random_are_what_each_is_alone(
-    tiny: Decoder, tiny8: Decoder, seed: int
+    pair: tuple[Decoder, Decoder], seed: int
 ) -> None:
+    alone, eight = pair
     turns = random.Random(seed)
     asked = [_asked(turns, 40, 60) for _ in range(12)]
-    together = _together(tiny8, asked, turns)
+    together = _together(eight, asked, turns)
     for index, (messages, params) in enumerate(asked):
-        assert _ids(together[index]) == _ids(list(tiny.generate(messages, params)))
-    assert tiny8.status().kv_bytes == 0
+        assert _ids(together[index]) == _ids(list(alone.generate(messages, params)))
+    assert eight.status().kv_bytes == 0
 
 
 def test_smollm2_answers_together_are_what_each_is_alone(smollm2: Decoder) -> None:
