@@ -62,6 +62,9 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", type=int, default=256, metavar="N")
     parser.add_argument("--temperature", type=float, default=0.0, metavar="T")
     parser.add_argument("--seed", type=int, default=None, metavar="N")
+    parser.add_argument(
+        "--json-schema", default="", metavar="JSON", help="the answer is JSON valid under this"
+    )
     _json(parser)
 
 

@@ -3,7 +3,7 @@
 Limits keep one result within what hosts show: 50,000 characters a channel.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -62,6 +62,25 @@ MinP = Annotated[
 ]
 Seed = Annotated[
     int, Field(description="Repeats a sampled answer; -1 is a new one each time.", ge=-1)
+]
+RepetitionPenalty = Annotated[
+    float, Field(description="Above 1 makes words of prompt and answer rarer.", ge=0.1, le=10)
+]
+PresencePenalty = Annotated[
+    float, Field(description="Above 0 makes words already written rarer.", ge=-2, le=2)
+]
+FrequencyPenalty = Annotated[
+    float, Field(description="The same, once for each time written.", ge=-2, le=2)
+]
+JsonSchemaObject = Annotated[
+    dict[str, Any],
+    Field(description="The answer is nothing but JSON valid under this schema."),
+]
+Pattern = Annotated[
+    str, Field(description="The answer matches this regular expression.", max_length=10_000)
+]
+ChoiceTexts = Annotated[
+    list[str], Field(description="The answer is one of these texts.", max_length=1_000)
 ]
 Stop = Annotated[
     list[str], Field(description="Texts that end the answer, not shown.", max_length=16)

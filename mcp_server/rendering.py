@@ -123,7 +123,7 @@ def _model(entry: ModelEntry) -> str:
         f"{entry.dimensions} dimensions" if entry.dimensions else "",
         f"{entry.max_tokens} tokens" if entry.max_tokens else "",
         f"on {entry.provider}" if entry.provider else "",
-        f"about {size(entry.memory_bytes)} in memory" if entry.memory_bytes else "",
+        f"takes about {size(entry.memory_bytes)} once loaded" if entry.memory_bytes else "",
         f"unloads in {entry.unloads_in} s" if entry.unloads_in >= 0 else "",
         entry.license,
         entry.source,
@@ -146,8 +146,8 @@ def _answers(entry: AnswersEntry) -> str:
 
 def _memory(entry: MemoryEntry) -> str:
     held = f"{size(entry.resident_bytes)} held" if entry.resident_bytes else "not known"
-    limit = size(entry.limit_bytes) if entry.limit_bytes else "any amount"
-    return f"memory: {held} by this server; models may take {limit}"
+    limit = f"limit for models {size(entry.limit_bytes)}" if entry.limit_bytes else "no limit"
+    return f"memory: {held} by this server; {limit}"
 
 
 def count(number: int, noun: str) -> str:

@@ -5,6 +5,7 @@ import sys
 from dataclasses import asdict
 
 from engine.decode.decoder import Piece
+from engine.decode.output_forms import JsonSchema
 from engine.decode.sampling import SamplingParams
 from engine.text.chat import conversation
 from mcp_server import reports
@@ -42,10 +43,11 @@ def generate(arguments: argparse.Namespace, settings: Settings) -> int:
     )
     prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
     messages = conversation(prompt, arguments.system)
+    form = JsonSchema(arguments.json_schema) if arguments.json_schema else None
     pieces: list[Piece] = []
     with engine(settings) as opened, opened.decoder.lease() as decoder:
         model = {"model": decoder.spec.model_id, "provider": decoder.provider}
-        for piece in decoder.generate(messages, params):
+        for piece in decoder.generate(messages, params, form):
             pieces.append(piece)
             if not arguments.json:
                 sys.stdout.write(piece.text)

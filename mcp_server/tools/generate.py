@@ -7,12 +7,16 @@ from mcp.server.mcpserver.context import Context
 from mcp_types import CallToolResult, TextContent
 
 from engine.decode.decoder import Answer, Piece
+from engine.decode.output_forms import Choices, JsonSchema, OutputForm, Regex
 from engine.decode.sampling import SamplingParams
+from engine.errors import InvalidInput
 from engine.text.chat import Message, conversation
 from mcp_server import arguments as words
 from mcp_server import concurrency
 from mcp_server.lifespan import Gateway
 from mcp_server.tools.making import GatewayTool, tool
+
+_Asked = tuple[list[Message], SamplingParams, OutputForm | None]
 
 
 def tools(gateway: Gateway) -> list[GatewayTool]:
@@ -23,34 +27,59 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
         context: Context[Any, Any],
         system: words.System = "",
         max_tokens: words.MaxTokens = 256,
+        json_schema: words.JsonSchemaObject = {},  # noqa: B006 - pydantic copies it for each call.
+        regex: words.Pattern = "",
+        choices: words.ChoiceTexts = [],  # noqa: B006 - likewise, and so below.
         temperature: words.Temperature = 0.0,
         top_k: words.SamplingTopK = 0,
         top_p: words.TopP = 1.0,
         min_p: words.MinP = 0.0,
+        repetition_penalty: words.RepetitionPenalty = 1.0,
+        presence_penalty: words.PresencePenalty = 0.0,
+        frequency_penalty: words.FrequencyPenalty = 0.0,
         seed: words.Seed = -1,
-        stop: words.Stop = [],  # noqa: B006 - pydantic copies it for each call.
+        stop: words.Stop = [],  # noqa: B006
     ) -> CallToolResult:
         """Writes an answer with the small language model on this machine: private, free, for
-        short texts (summaries, rewriting, extraction). Returns only the text."""
+        short texts (summaries, rewriting, extraction, classification). Returns only the text."""
+        form = _form(json_schema, regex, choices)
         params = SamplingParams(
             max_tokens=max_tokens,
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
             min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            presence_penalty=presence_penalty,
+            frequency_penalty=frequency_penalty,
             seed=None if seed < 0 else seed,
             stop=tuple(stop),
         )
-        return await _answer(gateway, conversation(prompt, system), params, context)
+        return await _answer(gateway, (conversation(prompt, system), params, form), context)
 
     return [tool(generate, title="Generate text", text_only=True)]
 
 
-async def _answer(
-    gateway: Gateway, messages: list[Message], params: SamplingParams, context: Context[Any, Any]
-) -> CallToolResult:
+def _form(schema: dict[str, Any], pattern: str, choices: list[str]) -> OutputForm | None:
+    """What the answer must look like; None if it is free.
+
+    Raises:
+        InvalidInput: More than one form is asked for, or one cannot be kept to.
+    """
+    given = {"json_schema": schema, "regex": pattern, "choices": choices}
+    names = [name for name, value in given.items() if value]
+    if len(names) > 1:
+        raise InvalidInput(f"An answer has one form: give only one of {' and '.join(names)}.")
+    if schema:
+        return JsonSchema(schema)
+    if pattern:
+        return Regex(pattern)
+    return Choices(tuple(choices)) if choices else None
+
+
+async def _answer(gateway: Gateway, asked: _Asked, context: Context[Any, Any]) -> CallToolResult:
     async with gateway.answers.slot(), gateway.model(gateway.engine.decoder, context) as decoder:
-        pieces = await _pieces(decoder.generate(messages, params), params.max_tokens, context)
+        pieces = await _pieces(decoder.generate(*asked), asked[1].max_tokens, context)
         last = pieces[-1]
         assert last.usage is not None
         return CallToolResult(

@@ -244,6 +244,17 @@ def test_doctor_advises_where_models_could_take_more_than_the_machine_has(flags)
     assert "limited to 500.0 MB" in limited.stdout
 
 
+def test_an_answer_may_be_asked_for_as_json(flags):
+    schema = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
+    words = ["generate", "Anna is 41. How old is she?", "--json-schema", json.dumps(schema)]
+    shown = run(*words, *flags)
+    assert shown.returncode == 0
+    assert isinstance(json.loads(shown.stdout)["age"], int)
+    refused = run("generate", "Hi", "--json-schema", "{", *flags)
+    assert refused.returncode == 1
+    assert "not valid JSON" in refused.stderr
+
+
 def test_a_model_that_may_not_take_the_memory_it_needs_is_refused_in_one_sentence(flags):
     result = run("generate", "Hi", "--memory-limit-mb", "100", *flags)
     assert result.returncode == 1

@@ -1,6 +1,10 @@
 """The tool generate through the official client, on the real default decoder."""
 
+import json
+import re
+
 import anyio
+import jsonschema
 import pytest
 
 pytestmark = pytest.mark.anyio
@@ -168,6 +172,89 @@ async def test_a_prompt_that_begins_like_an_earlier_one_is_read_from_where_it_di
     assert again.meta["cached_tokens"] > 150
     assert again.meta["cached_tokens"] < again.meta["prompt_tokens"]
     assert first.meta["prompt_tokens"] > 150
+
+
+PERSON = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 30},
+        "age": {"type": "integer", "minimum": 0, "maximum": 150},
+        "likes": {"type": "array", "items": {"enum": ["tea", "bread", "the sea"]}, "maxItems": 2},
+    },
+    "required": ["name", "age", "likes"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+async def test_an_answer_of_a_schema_is_exactly_its_json(connect, temperature):
+    ask = {"prompt": "Describe Anna, who is 41 and bakes.", "json_schema": PERSON, "seed": 3}
+    async with connect() as client:
+        result = await client.call_tool("generate", {**ask, "temperature": temperature})
+    text = result.content[0].text
+    jsonschema.validate(json.loads(text), PERSON)
+    assert text == text.strip()
+    assert result.meta["finish_reason"] == "stop"
+
+
+async def test_an_answer_of_a_pattern_matches_it(connect):
+    pattern = r"[A-Z][a-z]{2,9}, \d{4}-\d{2}-\d{2}"
+    async with connect() as client:
+        result = await client.call_tool(
+            "generate", {"prompt": "When did Anna arrive?", "regex": pattern}
+        )
+    assert re.fullmatch(pattern, result.content[0].text)
+
+
+async def test_an_answer_of_choices_is_one_of_them(connect):
+    choices = ["positive", "negative", "neither"]
+    async with connect() as client:
+        result = await client.call_tool(
+            "generate", {"prompt": "Is this praise or not: 'The best tea!'", "choices": choices}
+        )
+    assert result.content[0].text in choices
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"regex": "a", "choices": ["a"]}, "only one of regex and choices"),
+        ({"json_schema": {"type": "nothing"}}, "type at #"),
+        ({"choices": ["a"], "stop": ["x"]}, "stop"),
+        ({"json_schema": PERSON, "max_tokens": 3}, "tokens"),
+        ({"regex": "(a"}, "(a"),
+        ({"choices": [""]}, "choice"),
+    ],
+)
+async def test_a_form_that_cannot_be_kept_is_refused_before_a_token(connect, arguments, words):
+    seen: list[float] = []
+
+    async def progress(done: float, total: float | None, message: str | None) -> None:
+        seen.append(done)
+
+    async with connect() as client:
+        result = await client.call_tool(
+            "generate", {"prompt": "Hi", **arguments}, progress_callback=progress
+        )
+    assert result.is_error
+    assert words in result.content[0].text
+    assert "\n" not in result.content[0].text
+    assert not any(done >= 1 for done in seen)
+
+
+async def test_penalties_keep_an_answer_from_repeating_itself(connect):
+    ask = {"prompt": "Say la la la la la la la la.", "max_tokens": 40}
+    async with connect() as client:
+        plain = await client.call_tool("generate", ask)
+        texts = [
+            (await client.call_tool("generate", {**ask, **penalty})).content[0].text
+            for penalty in (
+                {"repetition_penalty": 1.5},
+                {"presence_penalty": 2.0},
+                {"frequency_penalty": 2.0},
+            )
+        ]
+    assert all(text != plain.content[0].text for text in texts)
 
 
 async def test_while_one_answer_is_written_the_rest_of_the_server_answers(connect):
