@@ -161,10 +161,20 @@ class Settings:
             commands=_ANSWERING_COMMANDS,
         ),
     )
+    kv_float16: bool = field(
+        default=False,
+        metadata=_option(
+            "Keep keys and values in 16 bits where the model allows it: half the memory, and an "
+            "answer may differ a little.",
+            _switch,
+            None,
+            commands=_ANSWERING_COMMANDS,
+        ),
+    )
     no_speculation: bool = field(
         default=False,
         metadata=_option(
-            "Do not draft what repeats the prompt or the answer: the same text, written slower.",
+            "Choose one token a run, without drafts: slower where a text repeats itself.",
             _switch,
             None,
             commands=_ANSWERING_COMMANDS,

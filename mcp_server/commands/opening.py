@@ -27,6 +27,7 @@ def options(settings: Settings) -> EngineOptions:
             slots=settings.slots,
             kv_limit_bytes=settings.kv_limit_mb * MB,
             prefix_cache_bytes=settings.prefix_cache_mb * MB,
+            kv_dtype="float16" if settings.kv_float16 else None,
             speculate=not settings.no_speculation,
         ),
         memory_limit_bytes=settings.memory_limit_mb * MB,
