@@ -43,11 +43,10 @@ class Layout:
     """Of the cache, the activations and the logits."""
     graph_window: int | None = None
     """The window that the graph itself applies; the published one has none."""
+    packs_qkv: bool = True
+    """Whether attention takes queries, keys and values from one projection, where it can; graphs of
+    Llama and Qwen have three."""
     filename: str = "phi3-mini-4k-instruct-cpu-int4-rtn-block-32-acc-level-4.onnx"
-
-    @property
-    def packs_qkv(self) -> bool:
-        return self.attention == "gqa"
 
 
 PUBLISHED = Layout()
@@ -224,7 +223,7 @@ class _Graph:
     def qkv(self, layer: int, normed: str) -> list[str]:
         """Queries, keys and values; one packed name and two empty ones where they are packed."""
         shape, place = self.shape, f"/model/layers.{layer}/attn"
-        if self.layout.packs_qkv:
+        if self.layout.packs_qkv and self.layout.attention == "gqa":
             packed = self.matmul(f"{place}/qkv_proj", f"{layer}.qkv", normed)
             return [self._biased(f"{place}/qkv_proj", packed, layer, slice(None)), "", ""]
         ends = [0, shape.heads, shape.heads + shape.kv_heads, shape.heads + 2 * shape.kv_heads]

@@ -73,11 +73,12 @@ def test_the_toy_on_disk_has_its_counts_and_its_bytes(tmp_path: Path) -> None:
     [
         Layout(accuracy_level=None),
         Layout(bits=32),
+        Layout(bits=32, packs_qkv=False),
         Layout(attention="gqa-positions", accuracy_level=None),
         Layout(attention="mha", accuracy_level=None),
         OPTIMUM,
     ],
-    ids=["4 bit", "gqa", "positions", "mha", "optimum"],
+    ids=["4 bit", "gqa", "separate", "positions", "mha", "optimum"],
 )
 def test_every_layout_computes_what_the_forward_pass_does(
     tmp_path: Path, shape: Shape, window: int | None, layout: Layout
