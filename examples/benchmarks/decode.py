@@ -44,6 +44,8 @@ def main() -> None:
     """Measures and prints."""
     options = _options()
     task = _task(options)
+    if options.phi3 and options.llama_bench:
+        options.gguf = full_phi3.gguf_of(options.phi3.resolve())
     contestants, absent = _contestants(options, task)
     rounds: dict[str, list[Figures]] = {name: [] for name in contestants}
     speed = 0.0
