@@ -73,8 +73,7 @@ def cancel_beside(decoder: Decoder, cancels: int, *, prompts: int, max_tokens: i
 def test_two_hundred_cancels_change_no_answer_and_hold_no_memory(
     tiny_spec: DecoderSpec, slots: int
 ) -> None:
-    options = DecoderOptions(threads=1, slots=slots, prefill_chunk=16, speculate=False)
-    decoder = Decoder.open(tiny_spec, options)
+    decoder = Decoder.open(tiny_spec, DecoderOptions(threads=1, slots=slots, prefill_chunk=16))
     cancel_beside(decoder, 200, prompts=5, max_tokens=30)
     decoder.close()
 
@@ -82,10 +81,7 @@ def test_two_hundred_cancels_change_no_answer_and_hold_no_memory(
 def test_cancelling_the_real_model_while_it_reads_and_writes_changes_no_answer(
     smollm2: Decoder,
 ) -> None:
-    # Drafts are checked in runs that round otherwise, and only while an answer is alone.
-    decoder = Decoder.open(smollm2.spec, DecoderOptions(speculate=False))
-    cancel_beside(decoder, 40, prompts=60, max_tokens=12)
-    decoder.close()
+    cancel_beside(smollm2, 40, prompts=60, max_tokens=12)
 
 
 def test_what_is_cancelled_before_it_begins_never_begins(tiny: Decoder) -> None:

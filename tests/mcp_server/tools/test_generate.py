@@ -7,8 +7,6 @@ import anyio
 import jsonschema
 import pytest
 
-from engine.decode.decoder import Decoder, DecoderOptions
-
 pytestmark = pytest.mark.anyio
 
 PROMPT = "List three colours of the rainbow."
@@ -141,9 +139,7 @@ async def test_calls_beyond_the_slots_wait_and_beyond_the_queue_are_refused(conn
     assert status["answers"]["kv_bytes"] == 0
 
 
-async def test_answers_written_together_are_those_written_alone(connect, home):
-    # Drafts are checked in runs that round otherwise, and only while an answer is alone.
-    home.decoder = Decoder.open(home.decoder.spec, DecoderOptions(speculate=False))
+async def test_answers_written_together_are_those_written_alone(connect):
     prompts = [PROMPT, "What is the capital of Germany?", "Name a fruit.", "Say hello."] * 2
     together: dict[int, str] = {}
     async with connect(slots=4) as client:
@@ -162,7 +158,6 @@ async def test_answers_written_together_are_those_written_alone(connect, home):
             await answer(number, alone)
     for number, text in together.items():
         assert text == alone[number % 4]
-    home.decoder.close()
 
 
 async def test_a_prompt_that_begins_like_an_earlier_one_is_read_from_where_it_differs(connect):
