@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -24,6 +25,8 @@ from onnx import TensorProto, helper
 _BUFFER_BYTES = 1 << 30
 
 _PASSES = 8
+
+_KV_HEADS = "attention.head_count_kv"
 
 # Operators that take rows of these inputs, by position, instead of all of them.
 _LOOKED_UP = {
@@ -72,8 +75,8 @@ def in_a_process() -> float:
     return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
-def of_onnx(onnx_file: Path, kv_type: type[np.generic] | None = None) -> Reading:
-    """What a decoder's graph reads for one token; its cache as declared, or of another type."""
+def of_onnx(onnx_file: Path) -> Reading:
+    """What a decoder's graph reads for one token."""
     graph = onnx.load(str(onnx_file), load_external_data=False).graph
     read_whole = {
         name
@@ -86,7 +89,7 @@ def of_onnx(onnx_file: Path, kv_type: type[np.generic] | None = None) -> Reading
     kv = 0
     for cache in caches:
         dims = cache.shape.dim
-        itemsize = np.dtype(kv_type or helper.tensor_dtype_to_np_dtype(cache.elem_type)).itemsize
+        itemsize = helper.tensor_dtype_to_np_dtype(cache.elem_type).itemsize
         kv += dims[1].dim_value * dims[3].dim_value * itemsize
     return Reading(weights, kv)
 
@@ -97,12 +100,18 @@ def of_gguf(gguf_file: Path) -> Reading:
     names = {tensor.name for tensor in reader.tensors}
     only_looked_up = {"token_embd.weight"} if "output.weight" in names else set[str]()
     weights = sum(t.n_bytes for t in reader.tensors if t.name not in only_looked_up)
-    widths = [
-        int(t.shape[1])
-        for t in reader.tensors
-        if t.name.endswith(("attn_k.weight", "attn_v.weight"))
-    ]
-    return Reading(int(weights), 2 * sum(widths))
+    arch = str(_field(reader, "general.architecture"))
+    layers, hidden, heads, kv_heads = (
+        int(_field(reader, f"{arch}.{key}"))
+        for key in ("block_count", "embedding_length", "attention.head_count", _KV_HEADS)
+    )
+    return Reading(int(weights), 2 * 2 * layers * kv_heads * hidden // heads)
+
+
+def _field(reader: gguf.GGUFReader, name: str) -> Any:
+    field = reader.get_field(name)
+    assert field is not None, f"the file does not say {name}"
+    return field.contents()
 
 
 def _bytes(tensor: TensorProto) -> int:

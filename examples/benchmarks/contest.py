@@ -43,7 +43,8 @@ class Task:
     answer_tokens: int = 128
     slot_tokens: int = 48
     """Of each answer where several run at once."""
-    kv_type: str = "float32"
+    kv_float16: bool = False
+    """Whether keys and values are kept in 16 bits."""
 
     def arguments(self) -> list[str]:
         """As a contestant takes it."""

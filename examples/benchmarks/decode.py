@@ -1,7 +1,7 @@
 """Ours, onnxruntime-genai and llama.cpp on the same weights, against what memory allows.
 
     python examples/benchmarks/decode.py [--decoder MODEL] [--llama-bench PATH --gguf FILE]
-        [--phi3 FOLDER] [--rounds 5] [--threads 0] [--json]
+        [--phi3 FOLDER] [--kv-float16] [--rounds 5] [--threads 0] [--json]
 
 Without a model (an id or a folder) the best installed decoder is taken. In every round each
 contestant runs once, in a process of its own, so that a busy machine slows all of them alike;
@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import bandwidth
@@ -54,6 +55,8 @@ def main() -> None:
         for name, run in contestants.items():
             rounds[name].append(run())
     medians = {name: _medians(figures) for name, figures in rounds.items()}
+    if options.kv_float16:
+        medians[OURS] |= _child("own_decoder.py", replace(task, kv_float16=True))
     readings = {name: bandwidth.of_onnx(Path(task.onnx_file)) for name in contestants}
     if options.gguf:
         readings[LLAMA] = bandwidth.of_gguf(options.gguf)
@@ -124,6 +127,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--llama-bench", type=Path, help="llama.cpp's program of that name")
     parser.add_argument("--gguf", type=Path, help="the file that the weights were converted from")
     parser.add_argument("--phi3", type=Path, help="write a full-size Phi-3 here and take it")
+    parser.add_argument("--kv-float16", action="store_true", help="ours with such a cache, once")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0, help="0: every physical core")
     parser.add_argument("--json", action="store_true")

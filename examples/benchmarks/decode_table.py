@@ -77,7 +77,7 @@ _ROWS = [
     Row("copy_on", "copying, speculating, tokens/s"),
     Row("cpu_seconds_per_token", "processor time a token", "cores"),
     Row("peak_bytes", "most memory", "memory"),
-    Row("peak_bytes_fp16", "most memory, cache in fp16", "memory"),
+    Row("peak_bytes_fp16", "most memory, cache in 16 bits", "memory"),
 ]
 
 
@@ -87,8 +87,8 @@ class Goal:
 
     label: str
     figure: str
-    below: tuple[str, str] | None
-    """Whose figure, and which, ours is divided by; None: its own bound."""
+    below: tuple[str, str] | float | None
+    """Whose figure, and which, ours is divided by; or a unit; None: its own bound."""
     line: float | None
     large_line: float | None
     """The same for a model of gigabytes; None: no goal."""
@@ -98,8 +98,9 @@ class Goal:
         """The quotient, where both figures are there."""
         if self.below is None:
             return shares.get(self.figure)
-        column, figure = self.below
-        ours, divisor = medians[OURS].get(self.figure), medians.get(column, {}).get(figure)
+        ours, divisor = medians[OURS].get(self.figure), self.below
+        if isinstance(divisor, tuple):
+            divisor = medians.get(divisor[0], {}).get(divisor[1])
         return ours / divisor if ours is not None and divisor else None
 
     def is_met(self, value: float, line: float) -> bool:
@@ -123,6 +124,8 @@ _GOALS = [
         0.1,
         at_most=True,
     ),
+    Goal("most memory, GB", "peak_bytes", 1e9, None, 4.2, at_most=True),
+    Goal("most memory, cache in 16 bits, GB", "peak_bytes_fp16", 1e9, None, 3.8, at_most=True),
 ]
 
 
