@@ -211,7 +211,7 @@ def _range(schemas: Iterable[dict[str, Any]], whole: bool) -> Range:
         high=min(bounds["high"], default=None),
         above=max(bounds["above"], default=None),
         below=min(bounds["below"], default=None),
-        whole=whole,
+        whole=whole or any("multipleOf" in schema for schema in schemas),
         multiple=lcm(*(int(schema["multipleOf"]) for schema in schemas if "multipleOf" in schema)),
     )
 

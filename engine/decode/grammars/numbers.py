@@ -28,7 +28,7 @@ class Range:
     """An exclusive upper bound."""
     whole: bool = False
     multiple: int = 1
-    """Of which each is a multiple, where it is not 1."""
+    """Of which each is a multiple; other than 1 only where all are whole."""
 
     def holds(self, number: Decimal) -> bool:
         """Whether a number is in the range."""
@@ -38,13 +38,13 @@ class Range:
             and (self.above is None or number > self.above)
             and (self.below is None or number < self.below)
             and (not self.whole or number == number.to_integral_value())
-            and (self.multiple == 1 or number % self.multiple == 0)
+            and (not self.whole or number % self.multiple == 0)
         )
 
     @property
     def is_empty(self) -> bool:
         """Whether no number at all is in the range."""
-        if self.whole or self.multiple != 1:
+        if self.whole:
             return self.written() is None
         pairs = ((self.low, self.high), (self.above, self.high), (self.low, self.below))
         strict = (*pairs[1:], (self.above, self.below))
@@ -56,7 +56,7 @@ class Range:
         """The part that is written out: closed, on a decimal grid; None if it is empty."""
         bounds = [b for b in (self.low, self.high, self.above, self.below) if b is not None]
         size = max((len(_digits(abs(bound))[0]) for bound in bounds), default=1)
-        whole = self.whole or self.multiple != 1 or size > _DIGITS
+        whole = self.whole or size > _DIGITS
         step = Decimal(1).scaleb(0 if whole else -min(_PLACES, _DIGITS - size))
         with localcontext() as context:
             context.prec = _PRECISION

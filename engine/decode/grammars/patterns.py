@@ -182,8 +182,8 @@ class _Reader:
 
     def _set(self) -> str:
         negated = self._took("^")
-        parts: list[str] = []
-        while not self._took("]") or not parts:
+        parts = [self._member(negated)]
+        while not self._took("]"):
             parts.append(self._member(negated))
         return f"[{'^' if negated else ''}{''.join(parts)}]"
 
@@ -212,7 +212,7 @@ class _Reader:
             return self._escaped(self._next())
         if character in "[]" or self._source[self._at - 1 : self._at + 1] in ("&&", "||", "~~"):
             self._refuse(f"{character} in a set, not escaped")
-        if self._source[self._at - 1 : self._at + 1] == "--":
+        if character == "-" and "--" in self._source[self._at - 2 : self._at + 1]:
             self._refuse("-- in a set")
         return ord(character)
 
