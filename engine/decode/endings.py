@@ -17,9 +17,9 @@ Flags = NDArray[np.bool_]
 _LONGEST = 6_000
 """Tokens after which looking for an end is given up."""
 
-# Of the allowed tokens that close nothing, so many are candidates for a step to the end; the least
-# used is taken, so that no loop of a pattern is followed for ever.
-_CANDIDATES = 8
+# Of the allowed tokens that close nothing, so many are candidates for a step to the end. The first
+# is taken until it was taken often, then the next: so no loop of a pattern is followed for ever.
+_CANDIDATES, _OFTEN = 8, 8
 _FIRST = 1_000
 
 # Near the end so many of the likeliest tokens are tried before the shortest end is taken.
@@ -27,6 +27,9 @@ _TRIED = 4
 
 # A token may open one part, and moves the end away by at most about so many tokens besides.
 _STRAY = 7
+
+# Signs that JSON has within strings alone.
+_ONLY_IN_STRINGS = b"xyzQ!#%&()=@_;?"
 
 _BRACKETS, _QUOTES, _TEXT, _OTHERS = range(4)
 
@@ -78,11 +81,12 @@ class Preferences:
         self._rest = np.array([*text[::-1], *others, *quotes, *brackets], np.intp)
         self._rank = np.full(size, len(self._rest), np.intp)
         self._rank[self._rest] = np.arange(len(self._rest))
-        self._letters = np.array([i for i, text in texts.items() if text in (b"x", b"Q")], np.intp)
+        within = [i for i, text in texts.items() if len(text) == 1 and text in _ONLY_IN_STRINGS]
+        self._only_in_strings = np.array(within, np.intp)
 
     def closing(self, allowed: Flags) -> list[int]:
         """The longest of the allowed tokens that only close what is open, if there is one."""
-        is_in_string = bool(allowed[self._letters].any())
+        is_in_string = bool(allowed[self._only_in_strings].any())
         for kind in (self._quotes,) if is_in_string else (self._brackets, self._quotes):
             found = kind[allowed[kind]]
             if len(found):
@@ -164,12 +168,15 @@ class Ending:
         if end:
             narrowed[end[0]] = True
             self._ends[end[0]] = list(end[1:])
-        ids = np.flatnonzero(allowed[: len(logits)])
-        likeliest = ids[np.argsort(-logits[ids], kind="stable")[:_TRIED]]
-        for token in likeliest.tolist():
-            if narrowed[token] or self._leaves_time(point, token, remaining - 1):
+        likely = np.where(allowed[: len(logits)], logits, -np.inf)
+        for _ in range(_TRIED):
+            token = int(np.argmax(likely))
+            if narrowed[token] or np.isneginf(likely[token]):
+                break
+            if self._leaves_time(point, token, remaining - 1):
                 narrowed[token] = True
                 break
+            likely[token] = -np.inf
         return narrowed
 
     def _leaves_time(self, point: Point, token_id: int, remaining: int) -> bool:
@@ -187,7 +194,8 @@ class Ending:
             allowed = ahead.allowed()
             step = self._preferences.closing(allowed) or self._hinted(ahead)
             if not step:
-                step = sorted(self._preferences.others(allowed), key=used.__getitem__)[:1]
+                others = self._preferences.others(allowed)
+                step = sorted(others, key=lambda token: used[token] // _OFTEN)[:1]
             if not step or len(end) + len(step) > most:
                 return None
             used.update(step)

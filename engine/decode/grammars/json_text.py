@@ -9,6 +9,7 @@ object with known names has no others unless the schema mentions others.
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from engine.decode.grammars.alternatives import (
     Alternative,
@@ -70,7 +71,7 @@ class JsonText:
         Args:
             is_possible: Whether a grammar, given as text, has any text at all.
         """
-        self.is_possible = is_possible
+        self.is_possible = cache(is_possible)
         self._rules: dict[tuple[str, str], str] = {}
         """Names by what they stand for: what is written twice is one rule."""
         self.has_free_names = False
@@ -277,7 +278,8 @@ class _Places:
         return [self._member(self._terminal(text), rule, False, 5)]
 
     def _hint(self, samples: Iterable[str]) -> None:
-        self._grammar.hints |= dict.fromkeys(json.dumps(text)[1:] for text in samples)
+        texts = (json.dumps(text, ensure_ascii=False)[1:] for text in samples)
+        self._grammar.hints |= dict.fromkeys(texts)
 
     def _member(self, name: str, value: Rule, needed: bool, size: int) -> Item:
         return Item(f"{name} {self._terminal('/: ?/')} {value.name}", size + value.size, needed)
