@@ -81,6 +81,8 @@ class Merging:
     """Gives the place where all the schemas given hold."""
     matches: Callable[[str, str], bool]
     """Whether a pattern is found in a text."""
+    is_of_format: Callable[[str, str], bool]
+    """Whether a text is of a format."""
 
     def alternatives(self, schemas: Sequence[dict[str, Any]]) -> list[Alternative]:
         """One alternative for each kind of value that satisfies all schemas."""
@@ -126,6 +128,7 @@ class Merging:
             strings.least <= len(text)
             and (strings.most is None or len(text) <= strings.most)
             and all(self.matches(pattern, text) for pattern in strings.patterns)
+            and all(self.is_of_format(name, text) for name in strings.formats)
         )
 
     def _array(self, schemas: Sequence[dict[str, Any]]) -> ArrayOf:

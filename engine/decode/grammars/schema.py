@@ -19,12 +19,13 @@ from engine.decode.grammars.alternatives import (
     ObjectOf,
     Place,
 )
+from engine.decode.grammars.formats import schemas_of
 from engine.decode.grammars.keywords import CONSTRAINING, Schema, check
 from engine.decode.grammars.patterns import Pattern
 from engine.errors import InvalidInput
 
 _MOST_CHOICES = 1_000
-_MOST_MATCHES = 1_000
+_MOST_COMPARISONS = 1_000
 _MOST_OPTIONS = 100
 _CIRCLE = "The schema's $ref leads back to itself; break the circle."
 
@@ -51,10 +52,10 @@ class SchemaReader:
         self._options: dict[int, list[tuple[Place, ...]]] = {}
         self._found: dict[Place, tuple[Alternative, ...]] = {}
         self._satisfiable: dict[Place, bool] = {}
-        self._matches: dict[tuple[str, str], bool] = {}
+        self._comparisons: dict[str, bool] = {}
         self._straight: set[int] = set()
         """Schemas that do not lead back to themselves."""
-        self._merging = Merging(self._place, self._is_found_in)
+        self._merging = Merging(self._place, self._is_found_in, self._is_of_format)
         self.root = self._place(document, also)
 
     def alternatives(self, place: Place) -> tuple[Alternative, ...]:
@@ -215,15 +216,21 @@ class SchemaReader:
 
     def _is_found_in(self, pattern: str, text: str) -> bool:
         """Whether a pattern is found in a text; by a machine that no pattern can stall."""
-        if len(self._matches) > _MOST_MATCHES:
-            raise InvalidInput(
-                "The schema compares too many names or values with patterns; simplify it."
-            )
-        key = (pattern, text)
-        if key not in self._matches:
-            searched = f"/{Pattern.read(pattern).somewhere}/ & {json.dumps(text)}"
-            self._matches[key] = self._is_possible(f"start: T\nT: {searched}")
-        return self._matches[key]
+        searched = f"/{Pattern.read(pattern).somewhere}/ & {json.dumps(text)}"
+        return self._compared(f"start: T\nT: {searched}")
+
+    def _is_of_format(self, name: str, text: str) -> bool:
+        schema = {"type": "string", "allOf": schemas_of(name), "const": text}
+        return self._compared(f"start: %json {json.dumps(schema)}")
+
+    def _compared(self, grammar: str) -> bool:
+        if grammar not in self._comparisons:
+            if len(self._comparisons) >= _MOST_COMPARISONS:
+                raise InvalidInput(
+                    "The schema compares too many names or values with patterns; simplify it."
+                )
+            self._comparisons[grammar] = self._is_possible(grammar)
+        return self._comparisons[grammar]
 
 
 def _member(value: Any, name: str) -> Any:

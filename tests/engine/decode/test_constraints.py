@@ -279,6 +279,14 @@ def test_a_format_is_kept(chance: Chance, format_: str) -> None:
         assert drive(chance, {"type": "string", "format": format_}, 60, draws)
 
 
+def test_a_value_that_is_not_of_the_format_is_none(chance: Chance) -> None:
+    days = ["2024-02-29", "2023-02-29", "\0"]
+    form = JsonSchema({"format": "date", "enum": days})
+    assert _after(chance, form, '"2024-02-29"').is_complete
+    with pytest.raises(InvalidInput, match="No answer can satisfy"):
+        chance.constraints.start(JsonSchema({"format": "date", "enum": days[1:]}))
+
+
 def test_leap_days_are_those_there_were(chance: Chance) -> None:
     form = JsonSchema({"type": "string", "format": "date"})
     for day in ("2024-02-29", "2000-02-29"):
