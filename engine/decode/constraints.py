@@ -6,7 +6,7 @@ Rule: a form is refused before the first token, or each answer that is complete 
 
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import llguidance
@@ -15,11 +15,9 @@ from llguidance.numpy import fill_next_token_bitmask
 from numpy.typing import NDArray
 
 from engine.decode.endings import Ending, Flags, Logits, Preferences
-from engine.decode.grammars.json_text import JsonText
-from engine.decode.grammars.key_watch import KeyWatch, TokenTexts
-from engine.decode.grammars.patterns import Pattern
 from engine.decode.output_forms import Choices, JsonSchema, OutputForm, Regex, ToolCalls
-from engine.decode.tool_calls import OPENING, tool_calls_start
+from engine.decode.schemas import Schema, largest, patterns, readable
+from engine.decode.tool_calls import tool_calls_rules
 from engine.errors import InvalidInput, ModelBroken
 from engine.text.tokenizer import Tokenizer
 
@@ -32,21 +30,26 @@ _LIMITS = llguidance.LLParserLimits(
     step_lexer_fuel=1_000_000,
     step_max_items=500_000,
     max_lexer_states=100_000,
-    max_grammar_size=500_000,
+    max_grammar_size=50_000,
     verbose_errors=False,
 )
-_LONGEST_GRAMMAR = 1_000_000
+
+# How JSON is written: as models are used to, and without control characters as \u0000.
+_JSON_STYLE = {
+    "whitespace_flexible": False,
+    "item_separator": ", ?",
+    "key_separator": ": ?",
+    "json_allowed_escapes": 'nrbtf\\"',
+}
 
 # One token may open the largest part of an answer, which takes so many tokens at most, about.
 _NEAR = 8
 _USUAL_TOKENS = 1.5
 
-# What llguidance says of a grammar without any text.
-_NO_TEXT = ("Unsatisfiable schema", "NoExtensionBias")
-_PREAMBLE = re.compile(r"^(at \d+\(\d+\): )?(failed to compile JSON schema: )?")
+_LAST = re.compile(r"(?<!\\)\$$")
+"""What says that a pattern is to match at the end."""
 
-_MOST_HINTS = 400
-_LONGEST_HINT = 64
+_MOST_HINTS, _HINT_PATIENCE = 50, 0.05
 
 _PROBE = '{"name": "Jane", "tags": ["two words", -2.5, true], "é中": {"number of items": "x\\n"}}'
 
@@ -57,7 +60,7 @@ class Constraints:
     def __init__(
         self, tokenizer: Tokenizer, logits_size: int, stop_token_ids: Collection[int]
     ) -> None:
-        """Prepares a vocabulary: 49,152 tokens in 0.4 s, 0.25 of them with the interpreter held.
+        """Prepares a vocabulary; 49,152 tokens take about 0.3 s.
 
         Args:
             tokenizer: The model's.
@@ -68,11 +71,11 @@ class Constraints:
             ModelBroken: The tokenizer is of a kind that cannot be constrained.
         """
         self._name = tokenizer.name
-        self._size = max(logits_size, tokenizer.vocabulary_size)
+        size = max(logits_size, tokenizer.vocabulary_size)
         stops = frozenset(stop_token_ids)
         try:
             self._llguidance = llguidance.LLTokenizer(
-                tokenizer.json_text, n_vocab=self._size, eos_token=sorted(stops)
+                tokenizer.json_text, n_vocab=size, eos_token=sorted(stops)
             )
         except Exception as error:  # The library raises plain exceptions.
             raise self._broken(_first_line(str(error))) from error
@@ -83,14 +86,9 @@ class Constraints:
             if token not in stops | tokenizer.control_ids
             and not self._llguidance.is_special_token(token)
         }
-        self._vocabulary = _Vocabulary(
-            self._size,
-            texts,
-            TokenTexts([(text, token) for token, text in texts.items()]),
-            np.array(sorted(tokenizer.control_ids - stops), np.intp),
-            np.array(sorted(stops), np.intp),
-        )
-        self._preferences = Preferences(self._size, texts, stops)
+        never = np.array(sorted(tokenizer.control_ids - stops), np.intp)
+        self._vocabulary = _Vocabulary(size, never, np.array(sorted(stops), np.intp))
+        self._preferences = Preferences(texts, stops)
 
     def start(self, form: OutputForm) -> "Constraint":
         """Begins an answer of a form.
@@ -98,82 +96,66 @@ class Constraints:
         Raises:
             InvalidInput: The form is not valid, cannot be guaranteed, or no answer satisfies it.
         """
-        grammar = JsonText(self._has_text)
         try:
-            start = self._start(form, grammar)
+            grammar, length = self._grammar(form)
         except RecursionError as error:
             raise InvalidInput("The form is nested too deep; make it flatter.") from error
-        watch = None
-        if grammar.has_free_names:
-            watch = KeyWatch(OPENING.encode() if isinstance(form, ToolCalls) else b"")
-        matcher = self._checked(self._compiled(f"start: {start}\n{grammar.rules}"))
-        point = _Point(self._vocabulary, matcher, watch)
-        largest = _NEAR + int(grammar.largest * self._tokens_per_character)
-        ending = Ending(self._preferences, self._hints(grammar.hints), point, largest)
-        if ending.needs is None:
+        point = self._point(grammar)
+        most = _NEAR + int(length * self._tokens_per_character)
+        ending = Ending(self._preferences, self._hints(form), point, most)
+        if ending.end is None:
             raise InvalidInput(
                 "No answer of this form could be ended: it contradicts itself or is too large; "
                 "simplify it."
             )
         return Constraint(point, ending)
 
-    def _start(self, form: OutputForm, grammar: JsonText) -> str:
-        """The right side of the start rule. Where the model's tokens begin a text with a space that
-        is not shown, the grammar has it too."""
+    def _point(self, grammar: str) -> "_Point":
+        """The beginning of a grammar's texts."""
+        matcher = llguidance.LLMatcher(self._llguidance, grammar, log_level=0, limits=_LIMITS)
+        if matcher.is_error():
+            reason = _first_line(matcher.get_error())
+            raise InvalidInput(f"The form cannot be kept ({reason}); change or simplify it.")
+        return _Point(self._vocabulary, matcher)
+
+    def _hints(self, form: OutputForm) -> list[list[int]] | None:
+        """A text of each pattern that may stand anywhere in a string, as tokens; None: no JSON."""
+        match form:
+            case JsonSchema():
+                schemas: list[Schema] = [form.parsed]
+            case ToolCalls():
+                schemas = [tool.parameters for tool in form.callable]
+            case _:
+                return None
+        loose = {_LAST.sub("", text) for text in patterns(schemas) if not text.startswith("^")}
+        points = [
+            self._point(f"start: /{llguidance.regex_to_lark(text, 'dw')}/")
+            for text in sorted(loose)[:_MOST_HINTS]
+        ]
+        ends = [Ending(self._preferences, None, point, 0, _HINT_PATIENCE).end for point in points]
+        return [end for end in ends if end]
+
+    def _grammar(self, form: OutputForm) -> tuple[str, int]:
+        """Rules in llguidance's Lark dialect, and characters that the largest part takes.
+
+        Where the model's tokens begin a text with a space that is not shown, the rules have it too.
+        """
         space = json.dumps(self._space)
         match form:
             case JsonSchema():
-                return f"{space}? {grammar.add(form.parsed).name}"
+                rules = f"start: {space}? json\njson: {_json_rule(form.parsed)}"
+                return rules, largest(form.parsed)
             case ToolCalls():
-                return tool_calls_start(form, grammar, f"{space}?")
+                schemas = [tool.parameters for tool in form.callable]
+                rules = tool_calls_rules(form, [_json_rule(schema) for schema in schemas], space)
+                return rules, 100 + sum(map(largest, schemas))
             case Regex():
-                pattern = Pattern.read(form.pattern)
-                grammar.hints = dict.fromkeys(pattern.samples)
-                return f"{space} {grammar.define(f'/{pattern.whole}/', is_terminal=True)}"
+                pattern = llguidance.regex_to_lark(form.pattern, "d")
+                text = rf"/{pattern}/ & /[^\x1c-\x1f]*/"  # White space to Python alone.
+                return f"start: {space} TEXT\nTEXT: {text}", len(form.pattern)
             case Choices():
-                texts = dict.fromkeys(form.texts)
-                grammar.hints = dict.fromkeys(sorted(texts, key=len)[:1])
-                choices = " | ".join(map(json.dumps, texts))
-                return f"{space} {grammar.define(choices, is_terminal=True)}"
-
-    def _compiled(self, grammar: str) -> llguidance.LLMatcher:
-        """llguidance at the beginning of a grammar's texts, or in error."""
-        if len(grammar) > _LONGEST_GRAMMAR:
-            raise InvalidInput("The form makes too large a grammar; simplify it.")
-        text = f"%llguidance {{}}\n{grammar}"
-        return llguidance.LLMatcher(self._llguidance, text, log_level=0, limits=_LIMITS)
-
-    def _checked(self, matcher: llguidance.LLMatcher) -> llguidance.LLMatcher:
-        if matcher.is_error():
-            raise InvalidInput(
-                f"The form cannot be used ({_first_line(matcher.get_error())}); simplify it."
-            )
-        return matcher
-
-    def _has_text(self, grammar: str) -> bool:
-        """Whether a grammar has any text at all.
-
-        Raises:
-            InvalidInput: That cannot be found out.
-        """
-        matcher = self._compiled(grammar)
-        if not matcher.is_error():
-            matcher.compute_bitmask()  # Only then the matcher knows whether anything may follow.
-        if any(sign in matcher.get_error() for sign in _NO_TEXT):
-            return False
-        self._checked(matcher)
-        return matcher.is_accepting() or not matcher.is_stopped()
-
-    def _hints(self, samples: Iterable[str]) -> list[list[int]]:
-        """All ends of the samples as tokens, the longest first."""
-        ends = {
-            sample[start:]
-            for sample in samples
-            if len(sample) <= _LONGEST_HINT
-            for start in range(len(sample))
-        }
-        longest = sorted(ends, key=len, reverse=True)[:_MOST_HINTS]
-        return [self._llguidance.greedy_tokenize(text) for text in longest]
+                choices = " | ".join(map(json.dumps, dict.fromkeys(form.texts)))
+                return f"start: {space} TEXT\nTEXT: {choices}", 0
 
     def _leading_space(self, tokenizer: Tokenizer) -> str:
         """The space before an answer that the tokenizer makes and does not show; or nothing."""
@@ -198,7 +180,7 @@ class Constraint:
         self._point = point
         self._ending = ending
         self._stopped = False
-        self.needs = ending.needs or 0
+        self.needs = len(ending.end or ())
         """Tokens that about the shortest answer takes, a stop token not counted."""
 
     @property
@@ -222,7 +204,7 @@ class Constraint:
             A copy with -inf for all other tokens.
 
         Raises:
-            InvalidInput: The form proves too complex, or nothing may follow.
+            InvalidInput: The form proves too complex.
         """
         allowed = self._point.allowed()
         if not self._point.is_finished:
@@ -233,19 +215,16 @@ class Constraint:
 
     def accept(self, token_id: int) -> None:
         """Tells which token followed."""
-        if token_id in self._point.vocabulary.texts:
+        if token_id in self._point.vocabulary.stops:
+            self._stopped = True
+        else:
             self._point.accept(token_id)
             self._ending.accept(token_id)
-        else:
-            self._stopped = True
 
 
 @dataclass(frozen=True, slots=True)
 class _Vocabulary:
     size: int
-    texts: dict[int, bytes]
-    """Bytes of each token that is text."""
-    sorted: TokenTexts
     never: NDArray[np.intp]
     """Ids of control tokens that do not end an answer."""
     stops: NDArray[np.intp]
@@ -253,11 +232,10 @@ class _Vocabulary:
 
 @dataclass(slots=True)
 class _Point:
-    """A point in an answer: where the grammar stands, and which names are taken."""
+    """A point in an answer: where the grammar stands."""
 
     vocabulary: _Vocabulary
     matcher: llguidance.LLMatcher
-    watch: KeyWatch | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -273,41 +251,42 @@ class _Point:
         Raises:
             InvalidInput: The form proves too complex.
         """
-        vocabulary = self.vocabulary
-        bits = np.empty((1, -(-vocabulary.size // 32)), np.int32)
+        size = self.vocabulary.size
+        bits = np.empty((1, -(-size // 32)), np.int32)
         fill_next_token_bitmask(self.matcher, bits)
         self._refuse_error()
-        flags = np.unpackbits(bits.view(np.uint8)[0], count=vocabulary.size, bitorder="little")
+        flags = np.unpackbits(bits.view(np.uint8)[0], count=size, bitorder="little")
         allowed = flags.view(np.bool_)
-        allowed[vocabulary.never] = False
-        if self.watch is not None:
-            allowed[self.watch.forbidden(vocabulary.sorted)] = False
+        allowed[self.vocabulary.never] = False
         # llguidance lets an answer stop where nothing can follow, complete or not.
-        allowed[vocabulary.stops] = self.is_complete
+        allowed[self.vocabulary.stops] = self.is_complete
         return allowed
 
     def accept(self, token_id: int) -> None:
         self.matcher.consume_token(token_id)
         self._refuse_error()
-        if self.watch is not None:
-            self.watch.feed(self.vocabulary.texts[token_id])
 
     def takes(self, token_ids: Sequence[int]) -> bool:
-        if self.matcher.validate_tokens(list(token_ids)) < len(token_ids):
-            return False
-        text = b"".join(self.vocabulary.texts[token] for token in token_ids)
-        return self.watch is None or not self.watch.repeats(text)
+        return self.matcher.validate_tokens(list(token_ids)) == len(token_ids)
 
     def copy(self) -> "_Point":
-        return _Point(self.vocabulary, self.matcher.deep_copy(), self.watch and self.watch.copy())
+        return _Point(self.vocabulary, self.matcher.deep_copy())
 
     def _refuse_error(self) -> None:
         if self.matcher.is_error():
-            raise InvalidInput(
-                "The form proves too complex for this answer "
-                f"({_first_line(self.matcher.get_error())}); simplify it."
-            )
+            reason = _first_line(self.matcher.get_error())
+            raise InvalidInput(f"The form proves too complex ({reason}); simplify it.")
+
+
+def _json_rule(schema: Schema) -> str:
+    """The right side of a rule for the JSON texts of a schema."""
+    read = readable(schema)
+    if read is False:
+        raise InvalidInput("The schema is false, which no answer satisfies.")
+    rules = {} if read is True else read
+    return f"%json {json.dumps(rules | {'x-guidance': _JSON_STYLE})}"
 
 
 def _first_line(message: str) -> str:
-    return _PREAMBLE.sub("", (message.splitlines() or ["no reason given"])[0])[:200]
+    line = (message.splitlines() or ["no reason given"])[0]
+    return line.split(" failed: ")[-1].split("failed to compile JSON schema: ")[-1][:200]

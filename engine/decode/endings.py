@@ -1,9 +1,10 @@
-"""How an answer of a form is ended in time: the shortest end, and which tokens still allow one.
+"""How an answer of a form is ended in time: about the shortest end, and which tokens leave one.
 
 Knows token ids and what may follow; knows no grammar. Rule: as long as the tokens that remain are
 enough for the shortest end found, every token let through keeps them enough.
 """
 
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol, Self
@@ -14,22 +15,24 @@ from numpy.typing import NDArray
 Logits = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
-_LONGEST = 6_000
-"""Tokens after which looking for an end is given up."""
+# Tokens, and seconds, after which looking for an end is given up.
+_LONGEST, _PATIENCE = 6_000, 1.0
 
-# Of the allowed tokens that close nothing, so many are candidates for a step to the end. The first
-# is taken until it was taken often, then the next: so no loop of a pattern is followed for ever.
-_CANDIDATES, _OFTEN = 8, 8
-_FIRST = 1_000
+# Where no sign leads on, the least used of so many tokens is taken, so that no loop of a pattern is
+# followed for ever.
+_CANDIDATES = 8
 
 # Near the end so many of the likeliest tokens are tried before the shortest end is taken.
-_TRIED = 4
+_TRIED = 2
 
-# A token may open one part, and moves the end away by at most about so many tokens besides.
+# A token may open one large part, and moves the end away by at most about so many tokens besides.
 _STRAY = 7
 
 # Signs that JSON has within strings alone.
 _ONLY_IN_STRINGS = b"xyzQ!#%&()=@_;?"
+
+# What marks a point where the answer can be closed, and how much oftener it is gone to than others.
+_CLOSED, _BONUS = b"closed", 3
 
 _BRACKETS, _QUOTES, _TEXT, _OTHERS = range(4)
 
@@ -62,79 +65,86 @@ class Point(Protocol):
 class Preferences:
     """The tokens of a vocabulary, those first that lead to an end."""
 
-    def __init__(self, size: int, texts: Mapping[int, bytes], stops: Collection[int]) -> None:
+    def __init__(self, texts: Mapping[int, bytes], stops: Collection[int]) -> None:
         """Sorts tokens.
 
         Args:
-            size: Of the vocabulary.
             texts: Bytes of each token that is text, by id.
             stops: Ids of the tokens that end an answer.
         """
         self.stops = np.array(sorted(stops), np.intp)
         by_kind: list[list[int]] = [[], [], [], []]
-        for token in sorted(texts, key=lambda token: len(texts[token])):
+        for token in sorted(texts, key=lambda token: -len(texts[token])):
             by_kind[_kind(texts[token])].append(token)
         brackets, quotes, text, others = by_kind
-        self._brackets = np.array(brackets[::-1], np.intp)
-        self._quotes = np.array(quotes[::-1], np.intp)
-        # A long token of letters ends nothing and begins nothing; of other signs it might.
-        self._rest = np.array([*text[::-1], *others, *quotes, *brackets], np.intp)
-        self._rank = np.full(size, len(self._rest), np.intp)
-        self._rank[self._rest] = np.arange(len(self._rest))
-        within = [i for i, text in texts.items() if len(text) == 1 and text in _ONLY_IN_STRINGS]
+        self._kinds = [np.array(tokens, np.intp) for tokens in by_kind]
+        signs = [
+            token
+            for token in [*text, *others, *brackets, *quotes]
+            if len(texts[token]) == 1 and texts[token].isascii() and texts[token] != b"\\"
+        ]
+        parting = [token for token in signs if texts[token] in b".-_/:@"]
+        self.signs = list(dict.fromkeys([*signs[:2], *parting, *signs]))
+        """Tokens of one character but a backslash; those that only open something come last."""
+        self._parting = np.array(parting, np.intp)
+        within = [token for token in signs if texts[token] in _ONLY_IN_STRINGS]
         self._only_in_strings = np.array(within, np.intp)
 
     def closing(self, allowed: Flags) -> list[int]:
         """The longest of the allowed tokens that only close what is open, if there is one."""
         is_in_string = bool(allowed[self._only_in_strings].any())
-        for kind in (self._quotes,) if is_in_string else (self._brackets, self._quotes):
-            found = kind[allowed[kind]]
-            if len(found):
+        brackets, quotes, *_ = self._kinds
+        for kind in (quotes,) if is_in_string else (brackets, quotes):
+            if len(found := kind[allowed[kind]]):
                 return found[:1].tolist()
         return []
 
     def others(self, allowed: Flags) -> list[int]:
-        """A few of the allowed tokens, long ones of plain text first."""
-        first = self._rest[:_FIRST]
-        found = first[allowed[first]]
-        if len(found) < _CANDIDATES:
-            found = np.flatnonzero(allowed)
-            found = found[np.argsort(self._rank[found], kind="stable")]
-        return found[:_CANDIDATES].tolist()
+        """A few of the allowed tokens: signs that part texts, and long ones of plain text."""
+        brackets, _, text, others = self._kinds
+        parting = self._parting[allowed[self._parting]].tolist()
+        # A long token of letters begins nothing; of other signs it might.
+        for kind in (text, others[::-1], brackets[::-1]):
+            if len(found := kind[allowed[kind]]):
+                return [*parting, *found[:_CANDIDATES].tolist()]
+        return []
 
 
 class Ending:
-    """Watches over the end of one answer."""
+    """Keeps an end of one answer within reach."""
 
     def __init__(
-        self, preferences: Preferences, hints: Sequence[Sequence[int]], point: Point, largest: int
+        self,
+        preferences: Preferences,
+        hints: Collection[Sequence[int]] | None,
+        point: Point,
+        largest: int,
+        patience: float = _PATIENCE,
     ) -> None:
-        """Finds the shortest end of an answer that has not begun.
+        """Looks for the shortest answer.
 
         Args:
             preferences: Of the vocabulary.
-            hints: Runs of tokens that may complete a part of the answer.
-            point: Where the answer begins.
-            largest: Tokens that one token may make necessary, about.
+            hints: Runs of tokens that a text in JSON may have to hold somewhere; None: no JSON.
+            point: The beginning.
+            largest: Tokens by which about one token may move the end away.
+            patience: Seconds that looking for an end may take.
         """
         self._preferences = preferences
-        self._hints = hints
+        self._hints = hints or ()
+        self._is_json = hints is not None
         self._largest = largest
-        self._end = self._shortest(point, _LONGEST)
-        """The shortest end from the last point that was looked at; None if none was found."""
+        self._patience = patience
+        self._known: dict[bytes, list[tuple[int, bytes]]] = {}
+        self.end = self._shortest(point, _LONGEST)
+        """About the shortest end, as tokens, when it was last looked for; None: there is none."""
         self._ends: dict[int, list[int]] = {}
-        """The shortest ends after tokens that were tried at this point."""
         self._safe_until: int | None = None
         """While more tokens remain, no end need be looked for."""
 
-    @property
-    def needs(self) -> int | None:
-        """Tokens of text that the shortest end took when it was last looked for; None: no end."""
-        return None if self._end is None else len(self._end)
-
     def accept(self, token_id: int) -> None:
         """Tells which token followed."""
-        self._end = self._ends.get(token_id)
+        self.end = self._ends.get(token_id)
         self._ends.clear()
 
     def narrow(self, point: Point, allowed: Flags, logits: Logits, remaining: int) -> Flags:
@@ -148,15 +158,15 @@ class Ending:
         """
         if self._safe_until is not None and remaining > self._safe_until:
             return allowed
-        if self._end is None:
-            self._end = self._shortest(point, _LONGEST)
-        if self._end is None:
+        if self.end is None:
+            self.end = self._shortest(point, _LONGEST)
+        if self.end is None:
             return allowed
-        slack = remaining - len(self._end) - self._largest
+        slack = remaining - len(self.end) - self._largest
         if slack > _STRAY:
             self._safe_until = remaining - slack // _STRAY
             return allowed
-        return self._only_in_time(point, allowed, logits, remaining, self._end)
+        return self._only_in_time(point, allowed, logits, remaining, self.end)
 
     def _only_in_time(
         self, point: Point, allowed: Flags, logits: Logits, remaining: int, end: Sequence[int]
@@ -190,22 +200,59 @@ class Ending:
     def _shortest(self, point: Point, most: int) -> list[int] | None:
         """The tokens of an end, about the shortest; None if none of so many was found."""
         ahead, end, used = point.copy(), list[int](), Counter[int]()
+        visits = Counter[bytes]()
+        hints, give_up = list(self._hints), time.monotonic() + self._patience
         while not ahead.is_complete:
             allowed = ahead.allowed()
-            step = self._preferences.closing(allowed) or self._hinted(ahead)
-            if not step:
-                others = self._preferences.others(allowed)
-                step = sorted(others, key=lambda token: used[token] // _OFTEN)[:1]
-            if not step or len(end) + len(step) > most:
+            if step := self._closing(allowed):
+                hints = list(self._hints)
+            elif hint := next(filter(ahead.takes, hints), None):
+                hints.remove(hint)
+                step = hint
+            else:
+                step = self._leading_on(ahead, allowed, visits, used)
+                step = step or sorted(self._preferences.others(allowed), key=used.__getitem__)[:1]
+                used.update(step)
+            if not step or len(end) + len(step) > most or time.monotonic() > give_up:
                 return None
-            used.update(step)
             end += step
             for token in step:
                 ahead.accept(token)
         return end
 
-    def _hinted(self, point: Point) -> list[int]:
-        return next((list(run) for run in self._hints if point.takes(run)), list[int]())
+    def _closing(self, allowed: Flags) -> list[int]:
+        return self._preferences.closing(allowed) if self._is_json else []
+
+    def _leading_on(
+        self, point: Point, allowed: Flags, visits: Counter[bytes], used: Counter[int]
+    ) -> list[int]:
+        """A sign after which the answer can be closed, or goes on as it seldom did; or nothing.
+
+        Points at which the same may follow are taken for the same.
+        """
+        here = allowed.tobytes()
+        if here not in self._known:
+            signs = [sign for sign in self._preferences.signs if allowed[sign]]
+            after = [(sign, self._after(point, sign)) for sign in signs]
+            self._known[here] = after
+        if not self._known[here]:
+            return []
+
+        def staleness(step: tuple[int, bytes]) -> tuple[int, int]:
+            sign, there = step
+            return visits[there] - _BONUS * there.startswith(_CLOSED), used[sign]
+
+        sign, there = min(self._known[here], key=staleness)
+        visits[there] += 1
+        return [] if there == here else [sign]
+
+    def _after(self, point: Point, token_id: int) -> bytes:
+        """What may follow a token, as bytes; marked if the answer can be closed then."""
+        ahead = point.copy()
+        ahead.accept(token_id)
+        allowed = ahead.allowed()
+        can_close = ahead.is_complete or self._closing(allowed)
+        return (_CLOSED if can_close else b"") + allowed.tobytes()
 
 
 def _kind(text: bytes) -> int:

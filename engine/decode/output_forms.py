@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from engine.decode.grammars.keywords import Schema
-from engine.decode.grammars.patterns import Pattern
+from engine.decode.schemas import Schema
 from engine.errors import InvalidInput
 
 _LONGEST_SCHEMA = 500_000
@@ -44,7 +43,6 @@ class Regex:
     def __post_init__(self) -> None:
         if not isinstance(cast(object, self.pattern), str) or not self.pattern:
             raise InvalidInput("The pattern must be a string that is not empty.")
-        Pattern.read(self.pattern)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.decode.grammars.json_text import JsonText
 from engine.decode.output_forms import Tool, ToolCalls
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
@@ -60,31 +59,30 @@ def text_before_calls(text: str) -> str:
     return text.partition(OPENING)[0]
 
 
-def tool_calls_start(form: ToolCalls, grammar: JsonText, space: str) -> str:
-    """The right side of a grammar's start rule for answers of this form.
+def tool_calls_rules(form: ToolCalls, arguments: Sequence[str], space: str) -> str:
+    """Rules of a grammar for answers of this form, in llguidance's Lark dialect.
 
     Args:
         form: The tools and which of them may be called.
-        grammar: Where their rules are added.
+        arguments: For each tool that may be called, the right side of a rule for its arguments.
         space: What may stand before the first call, as part of a rule.
-
-    Raises:
-        InvalidInput: A tool's parameters cannot be guaranteed.
     """
-    colon, comma = grammar.define("/: ?/", is_terminal=True), grammar.define("/, ?/", True)
-    calls: list[str] = []
-    for tool in form.callable:
+    rules, calls = list[str](), list[str]()
+    for i, (tool, rule) in enumerate(zip(form.callable, arguments, strict=True)):
         name = json.dumps(json.dumps(tool.name, ensure_ascii=False))
-        arguments = grammar.add(tool.parameters, {"type": "object"})
+        rules.append(f"arguments_{i}: {rule}")
         calls.append(
-            f'"{{" "\\"name\\"" {colon} {name} {comma} "\\"arguments\\"" {colon} '
-            f'{arguments.name} "}}"'
+            f'"{{\\"name\\"" COLON {name} COMMA "\\"arguments\\"" COLON arguments_{i} "}}"'
         )
-    body = f"({' | '.join(calls)}) {json.dumps(CLOSING)}"
-    call = grammar.define(f"{json.dumps(OPENING)} {body}")
+    rules.append("COLON: /: ?/\nCOMMA: /, ?/")
+    rules.append(f"body: ({' | '.join(calls)}) {json.dumps(CLOSING)}")
+    rules.append(f"call: {json.dumps(OPENING)} body")
     if form.choice == "auto":
         tag = re.escape(OPENING).replace("/", r"\/")
-        text = grammar.define(f"/(?s:.*)/ & ~/(?s:.*){tag}(?s:.*)/", is_terminal=True)
-        head = grammar.define(f"/(?s:.*){tag}/", options="[lazy]")
-        return f"{text} | {head} {body} {call}{{0,{_MOST_CALLS - 1}}}"
-    return f"{space} {call}" + (f"{{1,{_MOST_CALLS}}}" if form.choice == "required" else "")
+        rules.append(f"TEXT: /(?s:.*)/ & ~/(?s:.*){tag}(?s:.*)/")
+        rules.append(f"head[lazy]: /(?s:.*){tag}/")
+        rules.append(f"start: TEXT | head body call{{0,{_MOST_CALLS - 1}}}")
+    else:
+        most = _MOST_CALLS if form.choice == "required" else 1
+        rules.append(f"start: {space}? call{{1,{most}}}")
+    return "\n".join(rules)

@@ -1,8 +1,8 @@
 """Every answer of a JSON Schema parses and satisfies it, or the schema is refused before any token.
 
-Answers are drawn by chance from the tokens allowed, so they go wherever the schema lets them. Of
-the JSON Schema test suite's 438 schemas (draft 2020-12) 229 are refused and 209 kept; of the 1,000
-made at random from those that are kept, 175 and 825.
+Answers are drawn by chance from the tokens allowed, so they go wherever the schema lets them. With
+the JSON Schema test suite (draft 2020-12, 438 schemas): 241 are refused, 197 answered. Of 1,000
+schemas built from it at random about 260 are refused.
 """
 
 import json
@@ -45,7 +45,7 @@ def test_every_schema_of_the_suite_is_refused_or_kept(
 ) -> None:
     draws = np.random.default_rng(1)
     served = [drive(chance, schema, 80, draws) for _, schema, _ in _cases(json_schema_suite)]
-    assert (len(served), served.count(True)) == (438, 209)
+    assert (len(served), served.count(True)) == (438, 197)
 
 
 def test_no_value_that_the_suite_calls_invalid_can_be_written(
@@ -54,11 +54,11 @@ def test_no_value_that_the_suite_calls_invalid_can_be_written(
     checked = 0
     for name, schema, tests in _cases(json_schema_suite):
         validator = jsonschema.Draft202012Validator(schema)
-        for value in [case["data"] for case in tests if not case["valid"]][:3]:
+        for value in [case["data"] for case in tests]:
             constraint = chance.start(JsonSchema(schema))
             if constraint is None:
                 break
-            if not validator.is_valid(value):  # Of formats it knows fewer than the suite.
+            if not validator.is_valid(value):
                 checked += 1
                 assert not _can_be_written(chance, constraint, value), f"{name}: {value!r}"
     assert checked >= 200

@@ -1,1 +1,0 @@
-"""What an answer may be, written as a grammar."""
