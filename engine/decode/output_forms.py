@@ -8,7 +8,7 @@ from typing import Any, cast
 from engine.decode.schemas import Schema
 from engine.errors import InvalidInput
 
-_LONGEST_SCHEMA = 500_000
+_LONGEST_SCHEMA = 100_000
 _MOST_CHOICES = 10_000
 _LONGEST_CHOICE = 10_000
 _MOST_TOOLS = 128

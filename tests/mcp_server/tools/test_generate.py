@@ -219,7 +219,7 @@ async def test_an_answer_of_choices_is_one_of_them(connect):
     ("arguments", "words"),
     [
         ({"regex": "a", "choices": ["a"]}, "only one of regex and choices"),
-        ({"json_schema": {"type": "nothing"}}, "type at #"),
+        ({"json_schema": {"type": "nothing"}}, "not valid at $.type"),
         ({"choices": ["a"], "stop": ["x"]}, "stop"),
         ({"json_schema": PERSON, "max_tokens": 3}, "tokens"),
         ({"regex": "(a"}, "(a"),
