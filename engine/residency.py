@@ -83,7 +83,8 @@ class Resident(Generic[ModelT]):
         self._clock = clock
         # Held while a model is opened or closed, which takes seconds; `_guard` never is.
         self._changing = threading.Lock()
-        self._guard = threading.Lock()
+        # Reentrant: a signal may close the place while its own thread holds it.
+        self._guard = threading.RLock()
         self._model: ModelT | None = None
         self._leases = 0
         self._last_use = 0.0

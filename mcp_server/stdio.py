@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 
@@ -68,8 +69,13 @@ def _end_on_signals(end: Callable[[int], None]) -> None:
 
 
 def _end(engine: Engine, code: int) -> None:
-    """Closes what closes quickly, then ends the process without waiting for worker threads."""
-    engine.close(timeout=_CLOSING_SECONDS)
+    """Closes what closes quickly, then ends the process without waiting for worker threads.
+
+    A signal may come while the very thread that serves it holds what closing waits for.
+    """
+    closing = threading.Thread(target=engine.close, args=[_CLOSING_SECONDS], daemon=True)
+    closing.start()
+    closing.join(_CLOSING_SECONDS)
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.flush()
     os._exit(code)

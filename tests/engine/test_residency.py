@@ -108,6 +108,23 @@ def test_closing_does_not_wait_longer_than_told_for_a_load():
     thread.join()
 
 
+def test_a_signal_may_close_it_while_its_own_thread_is_within():
+    interrupted = threading.Event()
+
+    def interrupting() -> float:
+        interrupted.set()
+        place.close(timeout=1)
+        return 0.0
+
+    place = Resident("model", lambda _: Model(), interrupting)
+    thread = threading.Thread(target=place.lease().release, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert interrupted.is_set()
+    assert not thread.is_alive()
+    assert place.state == "closed"
+
+
 class Clock:
     """Time that passes when the test says so."""
 

@@ -287,6 +287,21 @@ def test_a_termination_signal_ends_it_at_once_and_the_index_is_sound(flags, begi
 
 
 @posix
+def test_a_termination_signal_ends_it_though_closing_hangs(tmp_path, era):
+    code = (
+        "import threading\n"
+        "from engine.engine import Engine\n"
+        "Engine.close = lambda *_: threading.Event().wait()\n"
+        "from mcp_server.__main__ import main\n"
+        f"main(['serve', '--data-dir', {str(tmp_path)!r}])\n"
+    )
+    with started([sys.executable, "-c", code], era=era) as server:
+        server.hello()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.ended() == 0
+
+
+@posix
 def test_it_ends_when_its_parent_is_gone_though_the_pipe_stays_open(flags, tmp_path):
     """The pipe's other end is held by the test, so that only the parent's end can be noticed."""
     reading, writing = os.pipe()
