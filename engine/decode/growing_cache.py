@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from engine.decode.kv_cache import CacheLayout, KVCache, Row
+from engine.decode.kv_cache import CacheLayout, KVCache, Row, handed_over
 from engine.runtime.session import Array, Binding, Session
 
 
@@ -40,10 +40,10 @@ class GrowingCache(KVCache):
         self._rows.append(row)
         return row
 
-    def close_row(self, row: Row) -> None:
+    def close_row(self, row: Row, keep: int = 0) -> list[Array]:
         self._rows.remove(row)
-        del self._arrays[row]
         self._joined = []
+        return handed_over(self._arrays.pop(row), 0, keep)
 
     def batches(self, rows: Sequence[Row]) -> Iterable[Sequence[Row]]:
         """A run for each."""
@@ -84,5 +84,8 @@ class GrowingCache(KVCache):
 
 
 def _first(array: Array, tokens: int) -> Array:
-    """The first tokens of [1, heads, length, head_size]; a copy where there are more."""
-    return np.ascontiguousarray(array[:, :, :tokens])
+    """The first tokens of [1, heads, length, head_size]; a copy where there are more.
+
+    A part that is no copy would keep the whole in memory.
+    """
+    return array if tokens == array.shape[2] else array[:, :, :tokens].copy()

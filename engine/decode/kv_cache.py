@@ -111,8 +111,19 @@ class KVCache(ABC):
         """
 
     @abstractmethod
-    def close_row(self, row: Row) -> None:
-        """Frees a row, and with the last one all memory."""
+    def close_row(self, row: Row, keep: int = 0) -> list[Array]:
+        """Frees a row, and with the last one all memory; even if it raises.
+
+        Args:
+            row: One of `rows`.
+            keep: For how many of its first tokens keys and values are handed over.
+
+        Returns:
+            As `read`. With the last row each buffer is freed before the next one is copied.
+
+        Raises:
+            MemoryError: There is none for what is to be handed over.
+        """
 
     @abstractmethod
     def batches(self, rows: Sequence[Row]) -> Iterable[Sequence[Row]]:
@@ -147,6 +158,21 @@ class KVCache(ABC):
         """Tokens each of so many rows may have."""
         held = (rows + self.spare_rows) * self.layout.token_bytes
         return min(self._context, self._limit // held)
+
+
+def handed_over(buffers: list[Array], index: int, tokens: int) -> list[Array]:
+    """Copies of the first tokens of a row, each made when the buffer before it has been dropped.
+
+    Args:
+        buffers: Arrays [rows, heads, capacity, head_size]; the list is emptied.
+        index: The row's.
+        tokens: How many; for 0 nothing is copied.
+    """
+    buffers.reverse()
+    kept: list[Array] = []
+    while buffers and tokens:
+        kept.append(buffers.pop()[index, :, :tokens].copy())
+    return kept
 
 
 def _shape(past: Mapping[str, Tensor]) -> tuple[int, int, type[np.generic]]:

@@ -2,18 +2,20 @@
 
 Past and present are bound to the same array, so a run writes its keys and copies nothing. Rows lie
 behind each other in one buffer a tensor, so that the first rows together are a batch and every row
-alone is one too. Buffers grow in steps as rows come and fill up, and are freed with the last row.
+alone is one too. Buffers grow in steps as rows come and fill up, give the places of rows that have
+gone back where the limit wants it, and are freed with the last row.
 """
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from engine.decode.kv_cache import CacheLayout, KVCache, Row
+from engine.decode.kv_cache import CacheLayout, KVCache, Row, handed_over
 from engine.runtime.session import Array, Binding, Session
 
-# Capacities are multiples of this: few different sizes, and few positions unused. A buffer that
-# must grow grows by a half at least, so that what is copied stays in proportion to what is written.
+# Capacities are multiples of this, up to what context and limit allow: few different sizes, and few
+# positions unused. A buffer that must grow grows by a half at least, so that what is copied stays
+# in proportion to what is written.
 _STEP = 256
 
 
@@ -33,16 +35,22 @@ class SharedCache(KVCache):
     def bytes(self) -> int:
         return sum(buffer.nbytes for buffer in self._buffers)
 
-    def fits(self, rows: int, tokens: int) -> bool:
-        return super().fits(max(rows, self._held), tokens)
-
     def open_row(self, tokens: int) -> Row:
         self._reserve(len(self._rows) + 1, tokens)
         self._rows.append(Row())
         return self._rows[-1]
 
-    def close_row(self, row: Row) -> None:
-        """Frees a row: the last one takes its place."""
+    def close_row(self, row: Row, keep: int = 0) -> list[Array]:
+        """As promised; the last row takes the place of the one that is freed."""
+        buffers = [*self._buffers]
+        if len(self._rows) == 1:  # Nothing else may hold what is dropped one by one.
+            self._buffers, self._bindings = [], {}
+        try:
+            return handed_over(buffers, self._rows.index(row), keep)
+        finally:
+            self._drop(row)
+
+    def _drop(self, row: Row) -> None:
         index, last = self._rows.index(row), len(self._rows) - 1
         moved = self._rows.pop()
         if moved is not row:
@@ -88,25 +96,31 @@ class SharedCache(KVCache):
 
     def _reserve(self, rows: int, tokens: int) -> None:
         """Makes room for so many rows, and in each for so many tokens."""
-        rows = max(rows, self._held)
-        longest = self._longest(rows)
         needed = max(tokens, *(row.position for row in self._rows), 0)
+        if needed <= self._longest(max(rows, self._held)):
+            rows = max(rows, self._held)
+        longest = self._longest(rows)
         if needed > longest:
             raise IndexError(f"{rows} rows of {needed} tokens exceed what the cache may hold")
         if needed <= self.capacity and rows == self._held:
             return
-        if needed > self.capacity:
-            self.capacity = -(-max(needed, self.capacity * 3 // 2) // _STEP) * _STEP
-        self.capacity = min(self.capacity, longest)
-        self._allocate(rows)
+        capacity = self.capacity
+        if needed > capacity:
+            capacity = -(-max(needed, capacity * 3 // 2) // _STEP) * _STEP
+        self._allocate(rows, min(capacity, longest))
 
-    def _allocate(self, rows: int) -> None:
-        shape = (rows, self.layout.heads, self.capacity, self.layout.head_size)
+    def _allocate(self, rows: int, capacity: int) -> None:
+        """Moves all rows into new buffers.
+
+        Where memory runs out nothing has changed, or all buffers have to be made again.
+        """
         self._bindings = {}
-        if not self._buffers:
-            self._buffers = [np.zeros(shape, self.layout.dtype) for _ in self.layout.names]
-            return
+        shape = (rows, self.layout.heads, capacity, self.layout.head_size)
         for number, old in enumerate(self._buffers):
-            self._buffers[number] = new = np.zeros(shape, self.layout.dtype)
+            new = np.zeros(shape, self.layout.dtype)
             for index, row in enumerate(self._rows):
                 new[index, :, : row.position] = old[index, :, : row.position]
+            self._buffers[number], self.capacity = new, 0
+        if not self._buffers:
+            self._buffers = [np.zeros(shape, self.layout.dtype) for _ in self.layout.names]
+        self.capacity = capacity

@@ -1,5 +1,6 @@
 """The cache holds rows in place, moves them without loss, keeps its limit, and frees its memory."""
 
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -294,3 +295,103 @@ def test_the_last_row_gives_the_memory_back(served: Served) -> None:
     for row in rows:
         cache.close_row(row)
     assert (cache.bytes, list(cache.rows)) == (0, [])
+
+
+def _held_bytes(array: np.ndarray) -> int:
+    """What stays in memory as long as an array does."""
+    while array.base is not None:
+        array = array.base
+    return array.nbytes
+
+
+def test_what_is_read_keeps_no_more_in_memory_than_its_tokens(served: Served) -> None:
+    forward = served.forward()
+    row = forward.cache.open_row(1)
+    forward.extend(row, IDS)
+    token_bytes = forward.layout.token_bytes
+    for arrays in (forward.cache.read(row, 5), forward.cache.close_row(row, 4)):
+        assert sum(map(_held_bytes, arrays)) == arrays[0].shape[1] * token_bytes
+
+
+def test_a_closing_row_hands_over_what_can_be_written_into_another(served: Served) -> None:
+    """Both the last row and one with neighbours, which stay as they are."""
+    forward = served.forward()
+    rows = [forward.cache.open_row(1) for _ in range(2)]
+    for row in rows:
+        forward.extend(row, IDS[:9])
+    for row in rows:
+        arrays = forward.cache.close_row(row, 7)
+        target = forward.cache.open_row(1)
+        forward.cache.write(target, arrays, 7)
+        logits = forward.extend(target, IDS[7:])
+        np.testing.assert_array_equal(logits[0], served.alone(IDS))
+        forward.cache.close_row(target)
+    assert (forward.cache.bytes, list(forward.cache.rows)) == (0, [])
+
+
+def test_handing_the_last_row_over_takes_one_tensor_more_and_no_second_cache(
+    served: Served,
+) -> None:
+    tracemalloc.start()
+    try:
+        cache = served.cache()
+        row = cache.open_row(8192)
+        cache.binding([row], 8192)
+        cache.keep(row, 8192)
+        tensor_bytes = cache.bytes / len(cache.layout.names)
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        cache.close_row(row, 8000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before < 1.1 * tensor_bytes
+
+
+def test_a_row_is_freed_even_if_it_cannot_be_handed_over(served: Served) -> None:
+    cache = served.cache()
+    row, other = cache.open_row(4), cache.open_row(4)
+    for each, left in ((row, [other]), (other, [])):
+        with pytest.raises(TypeError):
+            cache.close_row(each, "all of them")  # type: ignore[arg-type]
+        assert list(cache.rows) == left
+    assert cache.bytes == 0
+
+
+def test_rows_that_have_gone_leave_their_room_to_those_that_come(served: Served) -> None:
+    forward = served.forward()
+    token_bytes = forward.layout.token_bytes
+    forward.cache = cache = served.cache(1000 * token_bytes)
+    gone = [cache.open_row(150) for _ in range(3)]
+    kept = cache.open_row(150)
+    forward.extend(kept, IDS[:8])
+    for row in gone:
+        cache.close_row(row)
+    assert cache.fits(2, 330)
+    cache.open_row(330)
+    assert cache.bytes <= 1000 * token_bytes
+    logits = forward.extend(kept, IDS[8:])
+    np.testing.assert_array_equal(logits[0], served.alone(IDS))
+
+
+@pytest.mark.parametrize("allocated", range(2 * LAYERS))
+def test_memory_that_runs_out_while_buffers_grow_leaves_the_rows_as_they_are(
+    shared: Served, monkeypatch: pytest.MonkeyPatch, allocated: int
+) -> None:
+    forward = shared.forward()
+    row = forward.cache.open_row(4)
+    forward.extend(row, IDS[:8])
+    with monkeypatch.context() as patch:
+        buffers = iter([np.zeros] * allocated)
+
+        def zeros(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+            if (allocate := next(buffers, None)) is None:
+                raise MemoryError
+            return allocate(shape, dtype)
+
+        patch.setattr(np, "zeros", zeros)
+        with pytest.raises(MemoryError):
+            forward.cache.open_row(300)
+    logits = forward.extend(row, IDS[8:])
+    np.testing.assert_array_equal(logits[0], shared.alone(IDS))
+    assert list(forward.cache.rows) == [row]
