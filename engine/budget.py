@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import NoRoom, Overloaded
-from engine.models.spec import DecoderSpec, ModelSpec
+from engine.models.spec import ModelSpec
 from engine.residency import Resident
 
 # What opening a model takes beyond the bytes of its graph and weights: the runtime's repacked copy
@@ -26,9 +26,7 @@ _PATIENCE_SECONDS = 1.0
 
 def estimate(spec: ModelSpec) -> int:
     """Bytes of memory that a model takes once it is loaded, without caches."""
-    if isinstance(spec, DecoderSpec):
-        return int(_SHARE * spec.weight_bytes) + _MORE_BYTES
-    return int(_SHARE * spec.onnx_file.stat().st_size) + _MORE_BYTES
+    return int(_SHARE * spec.weight_bytes) + _MORE_BYTES
 
 
 @dataclass(frozen=True, slots=True)

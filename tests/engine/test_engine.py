@@ -200,6 +200,17 @@ def test_a_better_model_installed_meanwhile_does_not_take_the_place_of_a_freed_o
     engine.close()
 
 
+def test_models_are_told_though_the_folder_of_a_loaded_one_is_gone(tmp_path, minilm_folder):
+    models_dir = tmp_path / "models"
+    shutil.copytree(minilm_folder, models_dir / "all-minilm-l6-v2")
+    engine = Engine(EngineOptions(models_dir=models_dir, index_file=tmp_path / "index.sqlite"))
+    with engine.embedder.lease():
+        before = engine.models()[0]
+        shutil.rmtree(models_dir / "all-minilm-l6-v2")
+        assert engine.models()[0] == before
+    engine.close()
+
+
 def test_models_that_do_not_fit_together_take_turns(options):
     engine = Engine(replace(options, memory_limit_bytes=450_000_000))
     assert not engine.fits_together()
