@@ -7,6 +7,7 @@ mixtures of its schemas).
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -58,6 +59,13 @@ _FORMATS = re.compile(
 
 # Characters that a name, a value's quotes and a comma take besides the name; and a format's text.
 _PUNCTUATION, _LONGEST_FORMAT = 6, 48
+
+# llguidance writes a whole number that is excluded where the other bound is less than 1 away.
+_LEAST = 1e-6
+_BOUNDS: tuple[tuple[str, str, Callable[[float, float], float], int], ...] = (
+    ("exclusiveMinimum", "minimum", max, 1),
+    ("exclusiveMaximum", "maximum", min, -1),
+)
 
 # Of days and times llguidance lets through some that do not exist.
 _DAY = r"(?:[1-9][0-9]{3}-(?:(?:0[13-9]|1[0-2])-[0-9]{2}|02-(?:[01][0-9]|2[0-8])))"
@@ -145,6 +153,11 @@ def _readable(node: Any) -> Any:
         if is_asked(node):
             raise InvalidInput(f"The schema's {what} cannot be kept; {advice}.")
     read = {key: _value(key, value) for key, value in node.items() if (key, value) not in _IDLE}
+    for exclusive, bound, farther, side in _BOUNDS:
+        if read.get(exclusive, 0.5) % 1 == 0:
+            limit = read.pop(exclusive)
+            nearest = farther(limit + side * _LEAST, math.nextafter(limit, side * math.inf))
+            read[bound] = farther(read.get(bound, nearest), nearest)
     if not _FORMATS.fullmatch(read.get("format", "date")):
         del read["format"]
     if read.get("format") in _STRICTER_FORMATS:
