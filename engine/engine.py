@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine import __version__, memory
-from engine.budget import Budget, Claim, estimate
+from engine.budget import Budget, Claim, estimate, least_cache
 from engine.corpus import Document, Hit
 from engine.decode.decoder import Decoder, DecoderOptions, DecoderStatus
 from engine.documents.finder import resolved
@@ -72,6 +72,8 @@ class ModelStatus:
     source: str = ""
     memory_bytes: int = 0
     """What it takes once it is loaded, without caches, as estimated."""
+    obstacle: str = ""
+    """Why it cannot be loaded at all under the memory limit, and what to do; empty if it can."""
     idle_seconds: float | None = None
     """How long it has not been used; None while it is in use or not in memory."""
 
@@ -265,7 +267,7 @@ class Engine:
         if share is None:
             return options
         prefixes = min(options.prefix_cache_bytes, int(_PREFIX_SHARE * share))
-        answers = min(options.kv_limit_bytes, share - prefixes)
+        answers = min(options.kv_limit_bytes, max(least_cache(spec), share - prefixes))
         return replace(options, kv_limit_bytes=answers, prefix_cache_bytes=prefixes)
 
     def _choice(self, task: Task, wanted: str | None, report: Report) -> Choice:
@@ -324,5 +326,6 @@ class Engine:
             license=spec.license,
             source=spec.source,
             memory_bytes=estimate(spec),
+            obstacle=self._budget.objection(self._claim(spec)),
             idle_seconds=place.idle_seconds,
         )

@@ -147,7 +147,7 @@ def _model(place: ModelStatus, most_idle: int) -> ModelEntry:
         task=place.task,
         state=place.state,
         model=place.model_id,
-        why=place.why,
+        why=place.why if place.obstacle in place.why else f"{place.why}; {place.obstacle}",
         provider=place.provider,
         dimensions=place.dimensions,
         max_tokens=place.max_tokens,

@@ -129,9 +129,10 @@ def _model(status: ModelStatus) -> Finding:
         return Finding(f"model for {tools}", "problem", "none", status.why)
     return Finding(
         f"model for {tools}",
-        "ok",
+        "problem" if status.obstacle else "ok",
         f"{status.model_id} ({status.license}, {status.source}): {status.why}; "
         f"takes about {size(status.memory_bytes)} of memory",
+        status.obstacle,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.budget import estimate
 from engine.decode.sampling import SamplingParams
 from engine.engine import Engine, EngineOptions
 from engine.errors import (
@@ -18,7 +19,7 @@ from engine.errors import (
     Unavailable,
     WrongEmbedder,
 )
-from engine.models import catalog
+from engine.models import catalog, folder
 from engine.text.chat import Message
 
 
@@ -232,6 +233,33 @@ def test_a_model_larger_than_the_limit_is_refused_by_name(options):
         engine.decoder.get()
     assert "--memory-limit-mb" in engine.models()[1].why
     assert engine.models()[0].state == "ready"
+    engine.close()
+
+
+@pytest.mark.parametrize("room", [0, 1_000_000, 8_000_000])
+def test_a_limit_that_leaves_no_room_to_answer_is_refused_before_loading(
+    options, smollm2_folder, room
+):
+    limit = estimate(folder.read(smollm2_folder)) + room
+    engine = Engine(replace(options, memory_limit_bytes=limit))
+    obstacle = engine.models()[1].obstacle
+    with pytest.raises(
+        NoRoom, match=r"takes about 2\d\d MB .* may take 2\d\d MB: raise"
+    ) as refused:
+        engine.decoder.lease()
+    assert str(refused.value) == obstacle
+    engine.close()
+
+
+def test_under_the_least_limit_there_is_room_for_a_short_answer(options, smollm2_folder):
+    limit = estimate(folder.read(smollm2_folder)) + 16_000_000
+    engine = Engine(replace(options, memory_limit_bytes=limit))
+    assert engine.models()[1].obstacle == ""
+    with engine.decoder.lease() as decoder:
+        params = SamplingParams(max_tokens=100, min_tokens=100)
+        *_, last = decoder.generate([Message("user", "Tell a story.")], params)
+    assert last.usage is not None
+    assert last.usage.completion_tokens == 100
     engine.close()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -261,6 +262,16 @@ def test_a_model_that_may_not_take_the_memory_it_needs_is_refused_in_one_sentenc
     assert "smollm2-135m-instruct takes about" in result.stderr
     assert "--memory-limit-mb" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_doctor_says_which_model_cannot_be_loaded_under_the_limit(flags):
+    result = run("doctor", "--json", "--memory-limit-mb", "200", *flags)
+    facts = {finding["name"]: finding for finding in json.loads(result.stdout)["findings"]}
+    assert result.returncode == 1
+    assert facts["model for generate"]["state"] == "problem"
+    advice = facts["model for generate"]["advice"]
+    assert re.search(r"takes about 2\d\d MB .* may take 200 MB: raise --memory-limit-mb", advice)
+    assert facts["model for embed, semantic_search, index_documents"]["state"] == "ok"
 
 
 def test_doctor_names_each_problem_with_its_remedy(tmp_path):
