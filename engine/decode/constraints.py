@@ -6,7 +6,7 @@ Rule: a form is refused before the first token, or each answer that is complete 
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import llguidance
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from engine.decode.endings import Ending, Flags, Logits, Preferences
 from engine.decode.output_forms import Choices, JsonSchema, OutputForm, Regex, ToolCalls
-from engine.decode.schemas import Schema, largest, patterns, readable
+from engine.decode.schemas import Schema, largest, patterns, readable, require
 from engine.decode.tool_calls import tool_calls_rules
 from engine.errors import InvalidInput, ModelBroken
 from engine.text.tokenizer import Tokenizer
@@ -52,6 +52,9 @@ _LAST = re.compile(r"(?<!\\)\$$")
 _MOST_HINTS, _HINT_PATIENCE = 50, 0.05
 
 _PROBE = '{"name": "Jane", "tags": ["two words", -2.5, true], "é中": {"number of items": "x\\n"}}'
+
+
+Check = Callable[[list[int]], None]
 
 
 class Constraints:
@@ -108,7 +111,14 @@ class Constraints:
                 "No answer of this form could be ended: it contradicts itself or is too large; "
                 "simplify it."
             )
-        return Constraint(point, ending)
+        return Constraint(point, ending, self._check(form))
+
+    def _check(self, form: OutputForm) -> Check:
+        match form:
+            case JsonSchema():
+                return lambda ids: require(self._llguidance.decode_str(ids), form.parsed)
+            case _:
+                return lambda _: None
 
     def _point(self, grammar: str) -> "_Point":
         """The beginning of a grammar's texts."""
@@ -176,8 +186,10 @@ class Constraints:
 class Constraint:
     """Keeps one answer to its form."""
 
-    def __init__(self, point: "_Point", ending: Ending) -> None:
+    def __init__(self, point: "_Point", ending: Ending, check: Check) -> None:
         self._point = point
+        self._check = check
+        self._ids: list[int] = []
         self._ending = ending
         self._stopped = False
         self.needs = len(ending.end or ())
@@ -220,6 +232,15 @@ class Constraint:
         else:
             self._point.accept(token_id)
             self._ending.accept(token_id)
+            self._ids.append(token_id)
+
+    def verify(self) -> None:
+        """Sees once more that the answer, which is complete, is of its form.
+
+        Raises:
+            InvalidInput: It is not: llguidance was laxer there than the form.
+        """
+        self._check(self._ids)
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,25 @@ def readable(schema: Schema) -> Schema:
     return _readable(schema)
 
 
+def require(text: str, schema: Schema) -> None:
+    """Sees that an answer is what was asked for: the last word is jsonschema's own.
+
+    Raises:
+        InvalidInput: The text is not JSON that everybody reads alike, or not of the schema.
+    """
+    validator = jsonschema.Draft202012Validator if isinstance(schema, bool) else _draft(schema)
+    try:
+        value = json.loads(text, parse_float=_finite, object_pairs_hook=_without_twins)
+        is_kept = validator(schema).is_valid(value)
+    except (ValueError, RecursionError):
+        is_kept = False
+    if not is_kept:
+        raise InvalidInput(
+            "The model's answer is not of the schema, which could not be prevented in this case; "
+            "ask again in other words, or bound its numbers and its depth and list its names."
+        )
+
+
 def patterns(schema: Any) -> Iterator[str]:
     """The regular expressions in a schema that is readable, each plain alternative by itself."""
     if isinstance(schema, dict):
@@ -131,12 +150,28 @@ def _count(given: Any) -> int:
     return given if isinstance(given, int) else 0
 
 
-def _check(schema: Node) -> None:
+def _finite(digits: str) -> float:
+    if math.isinf(number := float(digits)):
+        raise ValueError("too large for a number")
+    return number
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> Node:
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return found
+
+
+def _draft(schema: Node) -> Any:
     draft = str(schema.get("$schema", _NEWEST)).removesuffix("#")
     if draft not in _DRAFTS:
         raise InvalidInput(f"The schema's $schema must be one of {', '.join(_DRAFTS)}.")
+    return _DRAFTS[draft]
+
+
+def _check(schema: Node) -> None:
     try:
-        _DRAFTS[draft].check_schema(schema, format_checker=None)  # type: ignore[arg-type]
+        _draft(schema).check_schema(schema, format_checker=None)  # type: ignore[arg-type]
     except SchemaError as error:
         raise InvalidInput(
             f"The schema is not valid at {error.json_path} ({error.message[:200]}); correct it."

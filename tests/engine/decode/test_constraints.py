@@ -580,3 +580,24 @@ def test_days_that_do_not_exist_are_never_written(chance: Chance) -> None:
     kept = constraint.apply(np.zeros(chance.size, np.float32), 100)
     (nine,) = chance.tokenizer.encode_parts(["9"])
     assert np.isneginf(kept[nine])
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        ({"type": "number"}, "1e999"),
+        ({"type": "integer"}, "1" * 4_400),
+        ({"type": "object", "additionalProperties": True}, '{"a":1, "a":2}'),
+        ({}, "[" * 1_200 + "]" * 1_200),
+    ],
+)
+def test_what_llguidance_lets_through_is_still_no_answer(
+    chance: Chance, schema: dict[str, Any], text: str
+) -> None:
+    constraint = _after(chance, JsonSchema(schema), text)
+    with pytest.raises(InvalidInput, match="not of the schema"):
+        constraint.verify()
+
+
+def test_an_answer_of_its_schema_is_verified(each_chance: Chance) -> None:
+    _after(each_chance, JsonSchema(WEATHER["function"]["parameters"]), '{"city": "Rom"}').verify()
