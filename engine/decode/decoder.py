@@ -22,7 +22,7 @@ from engine.errors import InvalidInput, PromptTooLong, Unavailable
 from engine.models import surgery
 from engine.models.spec import DecoderSpec
 from engine.models.surgery import KvType, Surgery
-from engine.runtime.session import Session
+from engine.runtime.session import Session, Stop
 from engine.text.chat import ChatTemplate, Message
 from engine.text.tokenizer import Tokenizer
 
@@ -34,10 +34,23 @@ __all__ = ["Answer", "Decoder", "DecoderOptions", "DecoderStatus", "Piece", "Usa
 # parts: Phi-3 28 tokens/s in parts of 8, 33 in large ones (Linux x86-64, 2 cores).
 _PREFILL_CHUNK, _LARGE_PREFILL_CHUNK, _LARGE_BYTES = 128, 32, 1_000_000_000
 
+# The least that numbers of DecoderOptions may be. A run of one token takes another kernel; see
+# `forward`.
+_LEAST = {
+    "threads": 0,
+    "slots": 1,
+    "kv_limit_bytes": 0,
+    "prefix_cache_bytes": 0,
+    "prefill_chunk": 2,
+}
+
+# A cache with room for fewer tokens than this holds no chat template with an answer.
+_FEWEST_TOKENS = 16
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecoderOptions:
-    """How a model is served."""
+    """How a model is served; a field that cannot be as it is raises InvalidInput."""
 
     threads: int = 0
     """Threads one run may use; 0 for every physical core."""
@@ -53,7 +66,18 @@ class DecoderOptions:
     """Whether tokens that the text so far suggests are checked many at once. Answers are the same
     but where two tokens are nearer than such a run rounds; see `forward`."""
     prefill_chunk: int | None = None
-    """Prompt tokens read in one run; None for `prefill_chunk_for` the model."""
+    """Prompt tokens read in one run, at least 2; None for `prefill_chunk_for` the model."""
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            is_left_out = name == "prefill_chunk" and value is None
+            if not (is_left_out or (isinstance(value, int) and value >= least)):
+                raise InvalidInput(
+                    f"{name} must be a whole number, {least} or more, but is {value!r}."
+                )
+        if self.kv_dtype not in (None, "float16"):
+            raise InvalidInput(f'kv_dtype must be None or "float16", but is {self.kv_dtype!r}.')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +131,7 @@ class Decoder:
         """Loads a model and proves it on a few tokens, so that a broken one fails here.
 
         Raises:
+            InvalidInput: `kv_limit_bytes` does not hold even a few tokens.
             ModelBroken: A file is damaged, the graph is of a form that is not served, or graph and
                 tokenizer do not belong together.
         """
@@ -114,6 +139,7 @@ class Decoder:
         prepared = surgery.prepare(spec, Surgery(kv_dtype=options.kv_dtype))
         session = Session.open(spec.onnx_file, threads=options.threads, graph=prepared.content)
         decoder = cls(spec, session, options, shares_buffer=prepared.shares_buffer)
+        decoder._check_room()
         decoder._prove()
         return decoder
 
@@ -123,7 +149,10 @@ class Decoder:
         return self.spec.max_tokens
 
     def close(self) -> None:
-        """Frees the model; answering afterwards raises Unavailable. May be called again."""
+        """Frees the model; answers and whoever asks for one get Unavailable. May be called again.
+
+        Its memory is free when the answers that were in work have been fetched from or closed too.
+        """
         loop, self._loop = self._loop, None
         if loop is not None:
             loop.close(self._closed)
@@ -146,7 +175,7 @@ class Decoder:
             params: How tokens are chosen.
             form: What the answer must look like; None leaves that to the model.
         """
-        return Answer(lambda: self._begin(messages, params, form))
+        return Answer(lambda stop: self._begin(messages, params, form, stop))
 
     def choices(
         self,
@@ -156,7 +185,7 @@ class Decoder:
         form: OutputForm | None = None,
     ) -> list[Answer]:
         """Several answers to one conversation, each with a seed of its own; as `generate`."""
-        seeds = [None if params.seed is None else params.seed + i for i in range(count)]
+        seeds = [None if params.seed is None else (params.seed + i) % 2**64 for i in range(count)]
         return [self.generate(messages, replace(params, seed=seed), form) for seed in seeds]
 
     def status(self) -> DecoderStatus:
@@ -190,9 +219,14 @@ class Decoder:
         return Unavailable(f"{self.spec.model_id} has been closed; open it again.")
 
     def _begin(
-        self, messages: Messages[Message], params: SamplingParams, form: OutputForm | None
+        self,
+        messages: Messages[Message],
+        params: SamplingParams,
+        form: OutputForm | None,
+        stop: Stop,
     ) -> tuple[Loop, Sequence]:
         loop = self._opened
+        params.check_vocabulary(self._tokenizer.vocabulary_size)
         constraint = self._constraint(params, form) if form is not None else None
         prompt = self._template.render_ids(messages)
         longest = loop.forward.cache.longest
@@ -206,6 +240,7 @@ class Decoder:
         sequence = Sequence(
             prompt,
             params,
+            stop=stop,
             stop_token_ids=self.spec.stop_token_ids,
             room=room,
             tokenizer=self._tokenizer,
@@ -231,6 +266,16 @@ class Decoder:
                 f"max_tokens is {params.max_tokens}; raise it."
             )
         return constraint
+
+    def _check_room(self) -> None:
+        cache, limit = self._opened.forward.cache, self.options.kv_limit_bytes
+        fewest = min(_FEWEST_TOKENS, self.context)
+        if cache.longest < fewest:
+            needed = fewest * (1 + cache.spare_rows) * cache.layout.token_bytes
+            raise InvalidInput(
+                f"kv_limit_bytes is {limit}, which holds {cache.longest} tokens of "
+                f"{self.spec.model_id}: raise it to {needed} at least."
+            )
 
     def _prove(self) -> None:
         """Encodes a text, runs it and then the vocabulary's last word, and chooses a token."""

@@ -136,15 +136,14 @@ class DraftLength:
         index = _rate_index(match_length)
         self._rates[index] += (was_right - self._rates[index]) / _WINDOW
 
-    def record(self, drafted: int, accepted: int, extra: float = 0.0) -> None:
+    def record(self, drafted: int, accepted: int) -> None:
         """Tells what a run has brought.
 
         Args:
             drafted: Tokens checked in it.
             accepted: How many of them the answer took; it has one token more of the run itself.
-            extra: What making it exact cost besides, in runs of one token.
         """
-        gain = accepted - self._cost.of(drafted) - extra
+        gain = accepted - self._cost.of(drafted)
         self._credit = min(self._credit + gain + _ALLOWANCE * (accepted + 1), _MOST)
 
 
@@ -165,9 +164,9 @@ class Drafting:
             self._length.learn(self._lookup.match_length, guess[0] == token_id)
         self._lookup.push(token_id)
 
-    def record(self, drafted: int, accepted: int, extra: float = 0.0) -> None:
+    def record(self, drafted: int, accepted: int) -> None:
         """Tells what a run has brought, as `DraftLength.record`; also a run without drafts."""
-        self._length.record(drafted, accepted, extra)
+        self._length.record(drafted, accepted)
 
 
 def _rate_index(match_length: int) -> int:

@@ -2,21 +2,26 @@
 
 Blocking, and without a thread of its own: whoever needs a piece calls `step_for`, which brings all
 sequences on. Knows token ids and logits; knows nothing of chat roles, HTTP or event loops.
-Rule: an error ends the sequences that took part in the run, and every end frees the row.
+Rules: an error ends the sequences that took part in the run, and every end frees the row. One
+thread steps at a time; those who wait leave as soon as a step has served them; and whoever adds or
+removes a sequence goes before the next step.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from engine.decode.forward import Forward
 from engine.decode.kv_cache import Row
-from engine.decode.prefix_cache import PrefixCache, shared_length
+from engine.decode.prefix_cache import Ids, PrefixCache, shared_length
 from engine.decode.sequence import Sequence
 from engine.decode.slots import Grow, Read, Slots
-from engine.errors import Unavailable
+from engine.errors import EngineError, Unavailable
 from engine.runtime.session import Array, Interrupted
 
 # A prefix shorter than this is read again rather than copied; and so many tokens of a prompt are
@@ -25,6 +30,8 @@ _WORTH_COPYING, _LEFT_TO_READ = 16, 2
 
 # Tokens that are drafted for one run at most.
 _MOST_DRAFTED = 15
+
+_Failure = TypeVar("_Failure", bound=Exception)
 
 
 @dataclass(slots=True)
@@ -45,7 +52,11 @@ class Loop:
         self.slots = slots
         self.prefixes = prefixes
         self.figures = Figures()
-        self._lock = threading.Lock()
+        self._turn = threading.Condition()
+        """Held while sequences come and go; notified when somebody may go on."""
+        self._is_stepping = False
+        self._changes = 0
+        """Callers who have to add or remove sequences."""
         self._closed: Unavailable | None = None
 
     def add(self, sequence: Sequence) -> None:
@@ -54,38 +65,62 @@ class Loop:
         Raises:
             Unavailable: The loop is closed.
         """
-        with self._lock:
+        with self._between_steps():
             if self._closed is not None:
-                raise self._closed
+                raise _own(self._closed)
             self.slots.waiting.append(sequence)
 
     def step_for(self, sequence: Sequence) -> None:
-        """One step for all, unless somebody else's step has served this sequence meanwhile."""
-        with self._lock:
-            if not sequence.pieces and not sequence.has_ended:
-                self._step()
+        """One step for all, unless somebody else's step serves this sequence meanwhile."""
+        with self._turn:
+            self._turn.wait_for(lambda: _is_served(sequence) or self._is_free)
+            if _is_served(sequence):
+                return
+            self._is_stepping = True
+        try:
+            self._step()
+        finally:
+            with self._turn:
+                self._is_stepping = False
+                self._turn.notify_all()
 
     def remove(self, sequence: Sequence) -> None:
         """Ends a sequence, after the running step at the latest, and frees its row."""
         sequence.stop.set()
-        with self._lock:
+        with self._between_steps():
             self._end([sequence])
 
     def close(self, reason: Unavailable) -> None:
-        """Ends all sequences with that reason, and refuses new ones."""
+        """Ends all sequences with that reason, keeps nothing, and refuses new ones."""
+        self._closed = reason
         for sequence in self.slots.working:
             sequence.stop.set()
-        with self._lock:
-            self._closed = reason
-            ended = [*self.slots.working, *self.slots.waiting]
-            for sequence in ended:
-                sequence.fail(reason)
-            self._end(ended)
+        with self._between_steps():
+            self._end(self.slots.everyone)
+            self.prefixes.clear()
+
+    @property
+    def _is_free(self) -> bool:
+        """Whether the next step may begin."""
+        return not (self._is_stepping or self._changes)
+
+    @contextmanager
+    def _between_steps(self) -> Generator[None]:
+        """Waits for the running step's end, and holds the next one up."""
+        with self._turn:
+            self._changes += 1
+            try:
+                self._turn.wait_for(lambda: not self._is_stepping)
+                yield
+            finally:
+                self._changes -= 1
+                self._turn.notify_all()
 
     def _step(self) -> None:
         # 1. Whoever wants no more makes room for whoever waits.
-        self._end([each for each in self.slots.working if each.stop.is_set])
-        self._admit()
+        self._end([each for each in self.slots.everyone if each.stop.is_set])
+        if (admitted := self.slots.admit(self._fits)) is not None:
+            self._carry_out(lambda: self._admit(admitted), [admitted])
         # 2. One run.
         match self.slots.next():
             case Read(sequence, tokens):
@@ -102,14 +137,12 @@ class Loop:
             pass  # Its caller has gone.
         except Exception as error:  # noqa: BLE001 - each sequence's caller gets it.
             for sequence in sequences:
-                sequence.fail(error)
+                sequence.fail(_own(error))
         self._end([each for each in sequences if each.has_ended or each.stop.is_set])
 
-    def _admit(self) -> None:
-        sequence = self.slots.admit(self._fits)
-        if sequence is not None:
-            row = self.forward.cache.open_row(len(sequence.ids))
-            sequence.begin(row, self._take_over(row, sequence))
+    def _admit(self, sequence: Sequence) -> None:
+        sequence.row = self.forward.cache.open_row(len(sequence.ids))
+        sequence.cached_tokens = self._take_over(sequence.row, sequence)
 
     def _fits(self, sequence: Sequence) -> bool:
         """Whether there is room for it beside the others, however long they all become."""
@@ -118,26 +151,19 @@ class Loop:
 
     def _take_over(self, row: Row, sequence: Sequence) -> int:
         """Fills a row with what others computed for a beginning of this prompt; its length."""
+        cache, most = self.forward.cache, len(sequence.prompt) - _LEFT_TO_READ
         kept, length = self.prefixes.longest(sequence.prompt)
-        arrays = kept.arrays if kept is not None else []
-        for other in self.slots.answering:
-            if (shared := shared_length(other.prompt, sequence.prompt)) > length:
-                length, arrays = shared, self.forward.cache.read(other.held_row, shared)
-        length = min(length, len(sequence.prompt) - _LEFT_TO_READ)
-        if length < _WORTH_COPYING:
+        shared = {shared_length(o.prompt, sequence.prompt): o for o in self.slots.answering}
+        longest = max(shared, default=0)
+        if min(max(length, longest), most) < _WORTH_COPYING:
             return 0
-        self.forward.cache.write(row, arrays, length)
-        return length
-
-    def _keep(self, sequence: Sequence) -> None:
-        """Keeps what was computed for its prompt, as much of it as there is room for."""
-        token_bytes = self.forward.layout.token_bytes
-        read = min(sequence.position, len(sequence.prompt))
-        length = min(read, self.prefixes.limit_bytes // token_bytes)
-        prefix = sequence.prompt[:length]
-        if length >= _WORTH_COPYING and self.prefixes.longest(prefix)[1] < length:
-            arrays = self.forward.cache.read(sequence.held_row, length)
-            self.prefixes.put(prefix, arrays, length * token_bytes)
+        if kept is not None and length >= longest:
+            arrays, taken = kept.arrays, min(length, most)
+        else:
+            taken = min(longest, most)
+            arrays = cache.read(shared[longest].held_row, taken)
+        cache.write(row, arrays, taken)
+        return taken
 
     def _read(self, sequence: Sequence, tokens: int) -> None:
         part = sequence.pending[:tokens]
@@ -194,10 +220,41 @@ class Loop:
         self.figures.answer_tokens += tokens
 
     def _end(self, sequences: Iterable[Sequence]) -> None:
+        """Ends these, with an error where they had not ended and the loop has been closed."""
         for sequence in sequences:
             self.slots.remove(sequence)
-            sequence.has_ended = True
-            if sequence.row is not None:
-                self._keep(sequence)
-                self.forward.cache.close_row(sequence.row)
-                sequence.row = None
+            if not sequence.has_ended:
+                sequence.fail(None if self._closed is None else _own(self._closed))
+            row, sequence.row = sequence.row, None
+            if row is not None:
+                self._free(row, sequence.prompt[: row.position])
+
+    def _free(self, row: Row, read: Ids) -> None:
+        """Gives a row back, and keeps what was computed for its prompt if that is worth it."""
+        length = self._worth_keeping(read)
+        try:
+            arrays = self.forward.cache.close_row(row, length)
+        except MemoryError:  # The row is free all the same.
+            return
+        if length:
+            self.prefixes.put(read[:length], arrays, length * self.forward.layout.token_bytes)
+
+    def _worth_keeping(self, read: Ids) -> int:
+        """How many of these tokens there is room for; 0 if they are few or kept already."""
+        length = min(len(read), self.prefixes.limit_bytes // self.forward.layout.token_bytes)
+        if length < _WORTH_COPYING or self._closed is not None:
+            return 0
+        return length if self.prefixes.longest(read[:length])[1] < length else 0
+
+
+def _is_served(sequence: Sequence) -> bool:
+    return bool(sequence.pieces) or sequence.has_ended
+
+
+def _own(error: _Failure) -> _Failure:
+    """The same error for one more caller, since each thread that raises one writes to it."""
+    if not isinstance(error, EngineError):
+        return error
+    own = copy(error)
+    own.__cause__ = error.__cause__
+    return own

@@ -99,12 +99,24 @@ class SamplingParams:
         """Whether the most probable token is always taken."""
         return self.temperature == 0.0
 
+    def check_vocabulary(self, size: int) -> None:
+        """Refuses what a model with so many tokens cannot do.
+
+        Raises:
+            InvalidInput: `logit_bias` names a token that the model does not have.
+        """
+        highest = max(self.logit_bias, default=0)
+        if highest >= size:
+            raise InvalidInput(
+                f"logit_bias names token {highest}, but the model's highest is {size - 1}."
+            )
+
 
 class Sampler:
     """Chooses the tokens of one answer: `adjust` the logits, `pick` a token, `count` it.
 
     Args:
-        params: How to choose.
+        params: How to choose; `check_vocabulary` has let them pass.
         prompt_ids: The prompt's tokens, for the repetition penalty.
         stop_token_ids: The model's; those of `params` are added.
     """
@@ -139,7 +151,6 @@ class Sampler:
 
         Raises:
             ModelBroken: The model computed nonsense: its best logit is no finite number.
-            InvalidInput: `logit_bias` names a token that the model does not have.
         """
         _refuse_nonsense(float(logits[logits.argmax()]))
         is_early = self._counted < self._params.min_tokens
@@ -148,7 +159,7 @@ class Sampler:
         adjusted = logits.copy()
         with np.errstate(over="ignore"):
             if len(self._biases):
-                self._add_biases(adjusted)
+                adjusted[self._biased_ids] += self._biases
             if self._penalties.applies:
                 self._penalties.apply(adjusted)
         if is_early:
@@ -205,21 +216,6 @@ class Sampler:
         """
         most = self._params.logprobs
         return None if most is None else token_logprob(logits, token_id, most)
-
-    def _add_biases(self, logits: Logits) -> None:
-        highest = int(self._biased_ids.max())
-        if highest >= len(logits):
-            raise InvalidInput(
-                f"logit_bias names token {highest}, but the model's highest is {len(logits) - 1}."
-            )
-        logits[self._biased_ids] += self._biases
-
-
-def margin(adjusted: Logits) -> float:
-    """How far the best logit is above the second best; inf if only one token is allowed."""
-    best = int(adjusted.argmax())
-    others = adjusted[:best].max(initial=-np.inf), adjusted[best + 1 :].max(initial=-np.inf)
-    return float(adjusted[best]) - float(max(others))
 
 
 def _refuse_nonsense(best: float) -> None:

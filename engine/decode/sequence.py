@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Collection
 from collections.abc import Sequence as Ids
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import zip_longest
 
 import numpy as np
@@ -60,6 +59,7 @@ class Sequence:
         prompt: Ids[int],
         params: SamplingParams,
         *,
+        stop: Stop,
         stop_token_ids: Collection[int],
         room: int,
         tokenizer: Tokenizer,
@@ -71,6 +71,7 @@ class Sequence:
         Args:
             prompt: Its token ids.
             params: How tokens are chosen.
+            stop: Set when its caller wants no more of it.
             stop_token_ids: The model's own.
             room: Tokens that may follow the prompt at most.
             tokenizer: The model's; ids that it does not know are never chosen.
@@ -86,18 +87,19 @@ class Sequence:
         """Its place in the cache while it has one."""
         self.cached_tokens = 0
         """Tokens of the prompt that were in the cache when it began."""
-        self.stop = Stop()
-        """Set when its caller wants no more of it."""
+        self.stop = stop
+        """Set when its caller wants no more of it, or its decoder is closed."""
         self.pieces: deque[Piece] = deque()
         """Made and not yet fetched."""
         self.error: Exception | None = None
         """What ended it, if anything went wrong."""
         self.has_ended = False
+        """Set after the last piece and the error: its caller may look from another thread."""
         self._known_ids = tokenizer.vocabulary_size
         self._sampler = Sampler(params, prompt, stop_token_ids)
         self._stopping = Stopping(params, stop_token_ids, room)
         self._detokenizer = Detokenizer(tokenizer)
-        self._draft_cost = draft_cost
+        self._drafting = Drafting(self.ids, draft_cost) if draft_cost is not None else None
         self._constraint = constraint
 
     @property
@@ -121,10 +123,6 @@ class Sequence:
         """Tokens of the prompt that are not in the cache."""
         return len(self.prompt) - self.position
 
-    def begin(self, row: Row, cached_tokens: int) -> None:
-        """Tells that it has a place, where so many tokens of its prompt are."""
-        self.row, self.cached_tokens = row, cached_tokens
-
     def read(self, logits: Logits) -> None:
         """Tells that a part of the prompt has been read; after the last one a token is chosen.
 
@@ -136,10 +134,13 @@ class Sequence:
             self._choose(logits[0])
 
     def draft(self, most: int) -> list[int]:
-        """Tokens that may follow and are worth checking, at most so many; none if none is."""
-        if self._draft_cost is None:
+        """Tokens that may follow and are worth checking, at most so many; none if none is.
+
+        The run that checks them gives one more, which needs no draft.
+        """
+        if self._drafting is None:
             return []
-        return self._drafting.propose(min(most, self.limit - len(self.ids)))
+        return self._drafting.propose(min(most, self.limit - len(self.ids) - 1))
 
     def check(self, draft: Ids[int], logits: Logits) -> None:
         """Tells that the last token and drafted ones have been run; keeps those that are right.
@@ -158,17 +159,12 @@ class Sequence:
             if self.has_ended or self.ids[-1] != drafted:
                 break
         self.held_row.position = len(self.ids) - 1
-        if self._draft_cost is not None:
+        if self._drafting is not None:
             self._drafting.record(len(draft), len(self.ids) - before - 1)
 
-    def fail(self, error: Exception) -> None:
-        """Ends it with an error, which its caller gets after the pieces made before."""
+    def fail(self, error: Exception | None) -> None:
+        """Ends it, with an error if any, which its caller gets after the pieces made before."""
         self.error, self.has_ended = error, True
-
-    @cached_property
-    def _drafting(self) -> Drafting:
-        assert self._draft_cost is not None
-        return Drafting(self.ids, self._draft_cost)
 
     def _choose(self, logits: Logits) -> None:
         """Chooses the token that follows and makes its piece.
@@ -185,7 +181,7 @@ class Sequence:
         self._sampler.count(token_id)
         if self._constraint is not None:
             self._constraint.accept(token_id)
-        if self._draft_cost is not None:
+        if self._drafting is not None:
             self._drafting.push(token_id)
         self.ids.append(token_id)
         self._show(token_id, self._sampler.logprob(logits, token_id))
@@ -199,16 +195,18 @@ class Sequence:
         if stopping.finish_reason is not None:
             text += stopping.finish(self._detokenizer.finish())
             usage = Usage(len(self.prompt), stopping.token_count, self.cached_tokens)
-            self.has_ended = True
         self.pieces.append(Piece(text, token_id, stopping.finish_reason, usage, logprob))
+        self.has_ended = stopping.finish_reason is not None
 
     def _formal_end(self, constraint: Constraint) -> FinishReason | None:
         """Why an answer of a set form ends now; one that is complete needs no stop token.
 
         Raises:
             AnswerCut: A limit ends it before it is complete.
+            InvalidInput: It is complete and not of its form after all.
         """
         if constraint.is_finished or (self._stopping.finish_reason and constraint.is_complete):
+            constraint.verify()
             return "stop"
         if self._stopping.finish_reason is not None:
             raise AnswerCut(

@@ -54,6 +54,11 @@ class Slots:
         """All that have begun and not ended."""
         return self.answering + ([self.reading] if self.reading is not None else [])
 
+    @property
+    def everyone(self) -> list[Sequence]:
+        """All that have not ended."""
+        return [*self.working, *self.waiting]
+
     def admit(self, fits: Callable[[Sequence], bool]) -> Sequence | None:
         """The one whose prompt is now to be begun, if there is one and there is room for it."""
         free = self.reading is None and len(self.answering) < self.count

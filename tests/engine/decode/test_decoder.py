@@ -1,5 +1,6 @@
 """Answers: repeatable, ended by themselves or a limit, cancelled by closing, and freed."""
 
+import gc
 import json
 import threading
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ import pytest
 from tiny_models import Form, write_decoder, write_encoder_like
 
 from engine.decode.decoder import Decoder, DecoderOptions, Piece, prefill_chunk_for
+from engine.decode.loop import Loop
 from engine.decode.sampling import SamplingParams
 from engine.errors import EmptyInput, InvalidInput, ModelBroken, PromptTooLong, Unavailable
 from engine.models.spec import DecoderSpec
@@ -132,7 +134,7 @@ def test_greedy_answers_and_seeded_answers_repeat(tiny: Decoder) -> None:
     assert warm[0] != warm[1]
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 64])
+@pytest.mark.parametrize("chunk", [2, 7, 64])
 def test_the_size_of_the_parts_makes_no_difference(
     tiny: Decoder, tiny_spec: DecoderSpec, chunk: int
 ) -> None:
@@ -367,3 +369,61 @@ def test_a_closed_decoder_says_so(tiny_spec: DecoderSpec) -> None:
     with pytest.raises(Unavailable, match="has been closed"):
         _answer(decoder, ASK)
     assert decoder.provider == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"threads": -1}, "threads must be a whole number, 0 or more, but is -1."),
+        ({"slots": 0}, "slots must be a whole number, 1 or more, but is 0."),
+        ({"slots": 1.5}, "slots must be a whole number, 1 or more, but is 1.5."),
+        ({"kv_limit_bytes": -1}, "kv_limit_bytes must be a whole number, 0 or more, but is -1."),
+        ({"prefix_cache_bytes": None}, "prefix_cache_bytes must be a whole number, 0 or more"),
+        ({"prefill_chunk": 1}, "prefill_chunk must be a whole number, 2 or more, but is 1."),
+        ({"kv_dtype": "bfloat16"}, "kv_dtype must be None or \"float16\", but is 'bfloat16'."),
+    ],
+)
+def test_options_that_cannot_be_are_refused_by_name(
+    options: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(InvalidInput, match=f"^{sentence}"):
+        DecoderOptions(**options)  # type: ignore[arg-type]
+
+
+def test_a_limit_that_holds_nothing_says_how_far_to_raise_it(either_spec: DecoderSpec) -> None:
+    options = DecoderOptions(threads=1, kv_limit_bytes=300)
+    with pytest.raises(InvalidInput, match=r"kv_limit_bytes is 300, .* raise it to \d+") as refused:
+        Decoder.open(either_spec, options)
+    enough = int(str(refused.value).split()[-3])
+    decoder = Decoder.open(either_spec, replace(options, kv_limit_bytes=enough))
+    with pytest.raises(PromptTooLong, match="the cache has room for 16 with its answer"):
+        _answer(decoder, LONG)
+    with pytest.raises(InvalidInput, match="holds 15 tokens"):
+        Decoder.open(either_spec, replace(options, kv_limit_bytes=enough - 1))
+
+
+def test_bias_for_an_unknown_token_is_refused_before_the_prompt_is_read(tiny: Decoder) -> None:
+    with pytest.raises(InvalidInput, match="logit_bias names token 5000"):
+        next(tiny.generate(ASK, SamplingParams(logit_bias={5000: 1.0})))
+
+
+def _loops() -> int:
+    gc.collect()
+    return sum(isinstance(found, Loop) for found in gc.get_objects())
+
+
+def test_a_closed_decoder_is_freed_though_its_answers_are_still_held(
+    tiny_spec: DecoderSpec,
+) -> None:
+    before = _loops()
+    decoder = Decoder.open(tiny_spec, DecoderOptions(threads=1))
+    answers = [decoder.generate(ASK, SamplingParams(max_tokens=n)) for n in (3, 40, 400, 400)]
+    list(answers[0])
+    for answer in answers[1:3]:
+        next(answer)
+    answers[1].close()
+    decoder.close()
+    assert _loops() == before + 1
+    answers[2].close()
+    assert _loops() == before
+    assert list(answers[2]) == []

@@ -1,6 +1,7 @@
 """Answers of a set form: always complete, however the model would rather go on."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -60,8 +61,9 @@ def test_an_answer_that_cannot_be_complete_in_time_is_refused_before_the_prompt_
     tiny: Decoder,
 ) -> None:
     answer = tiny.generate(ASK, SamplingParams(max_tokens=3), JsonSchema(PERSON))
-    with pytest.raises(InvalidInput, match="max_tokens"):
+    with pytest.raises(InvalidInput, match="max_tokens") as refused:
         next(answer)
+    assert refused.type is InvalidInput
     assert tiny.status().kv_bytes == 0
 
 
@@ -81,8 +83,10 @@ def test_stop_strings_do_not_go_with_a_form(tiny: Decoder) -> None:
 def test_an_answer_cut_by_its_context_is_an_error_and_no_half_json(tiny: Decoder) -> None:
     long = [Message("user", "x" * 470)]
     array = {"type": "array", "items": {"const": "abcdefgh"}, "minItems": 5}
-    with pytest.raises((AnswerCut, InvalidInput)):
-        list(tiny.generate(long, SamplingParams(max_tokens=400), JsonSchema(array)))
+    answer = tiny.generate(long, SamplingParams(max_tokens=400), JsonSchema(array))
+    assert next(answer).token_id is None
+    with pytest.raises(AnswerCut, match="no end of its form"):
+        list(answer)
 
 
 def test_several_choices_of_one_prompt_have_seeds_of_their_own(tiny: Decoder) -> None:
@@ -92,3 +96,11 @@ def test_several_choices_of_one_prompt_have_seeds_of_their_own(tiny: Decoder) ->
     again = tiny.choices([Message("user", "the thing in there")], params, 3)
     assert [_text(list(answer)) for answer in reversed(again)] == texts[::-1]
     assert len(set(texts)) == 3
+
+
+def test_choices_with_the_highest_seed_go_on_with_the_lowest(tiny: Decoder) -> None:
+    ask = [Message("user", "the thing in there")]
+    params = SamplingParams(max_tokens=20, temperature=1.5, seed=2**64 - 1)
+    texts = [_text(list(answer)) for answer in tiny.choices(ask, params, 2)]
+    alone = [replace(params, seed=seed) for seed in (-1, 0)]
+    assert texts == [_text(list(tiny.generate(ask, each))) for each in alone]

@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 
-from engine.decode.sampling import Sampler, SamplingParams, margin
+from engine.decode.sampling import Sampler, SamplingParams
 from engine.errors import InvalidInput, ModelBroken
 
 PROBABILITIES = np.array([0.05, 0.4, 0.1, 0.25, 0.2])
@@ -209,7 +209,8 @@ def test_bias_comes_before_penalties_and_penalties_before_the_filters() -> None:
 
 def test_bias_for_a_token_the_model_does_not_have_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"^logit_bias names token 5, but .* highest is 4\.$"):
-        _sampler(logit_bias={5: 1.0}).adjust(_logits())
+        SamplingParams(logit_bias={5: 1.0}).check_vocabulary(5)
+    SamplingParams(logit_bias={4: 1.0}).check_vocabulary(5)
 
 
 def test_a_frequency_penalty_makes_every_token_come_around() -> None:
@@ -235,20 +236,6 @@ def test_stop_tokens_are_not_chosen_before_min_tokens() -> None:
     params = SamplingParams(min_tokens=3, stop_token_ids=(1, 77))
     sampler = Sampler(params, prompt_ids=(), stop_token_ids=(0,))
     assert [_chosen(sampler, logits) for _ in range(5)] == [2, 2, 2, 0, 0]
-
-
-def test_margin_is_the_best_less_the_second_best() -> None:
-    chance = np.random.default_rng(2)
-    for size in (2, 3, 50):
-        logits = chance.normal(0, 3, size).astype(np.float32)
-        second, best = sorted(logits.tolist())[-2:]
-        assert margin(logits) == best - second
-    assert margin(np.array([1.0, 3.0, 3.0], np.float32)) == 0.0
-
-
-def test_margin_is_infinite_where_one_token_is_left() -> None:
-    assert margin(np.array([-np.inf, -7.0, -np.inf], np.float32)) == math.inf
-    assert margin(np.array([1.0], np.float32)) == math.inf
 
 
 def test_no_logprob_unless_asked_for() -> None:
