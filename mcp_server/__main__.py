@@ -46,7 +46,9 @@ def _index(parser: argparse.ArgumentParser) -> None:
 
 def _search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", help="what to look for, in plain words")
-    parser.add_argument("--top-k", type=int, default=5, metavar="N", help="passages (default 5)")
+    parser.add_argument(
+        "--top-k", type=int, default=5, metavar="N", help="passages (default %(default)s)"
+    )
     _json(parser)
 
 
@@ -63,7 +65,7 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=float, default=0.0, metavar="T")
     parser.add_argument("--seed", type=int, default=None, metavar="N")
     parser.add_argument(
-        "--json-schema", default="", metavar="JSON", help="the answer is JSON valid under this"
+        "--json-schema", default=None, metavar="JSON", help="the answer is JSON valid under this"
     )
     _json(parser)
 

@@ -6,6 +6,7 @@ Limits keep one result within what hosts show: 50,000 characters a channel.
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 RESULT_CHARACTERS = 50_000
 """A host puts a larger result into a file that the model does not read."""
@@ -73,14 +74,16 @@ FrequencyPenalty = Annotated[
     float, Field(description="The same, once for each time written.", ge=-2, le=2)
 ]
 JsonSchemaObject = Annotated[
-    dict[str, Any],
+    dict[str, Any] | SkipJsonSchema[None],
     Field(description="The answer is nothing but JSON valid under this schema."),
 ]
 Pattern = Annotated[
-    str, Field(description="The answer matches this regular expression.", max_length=10_000)
+    str | SkipJsonSchema[None],
+    Field(description="The answer matches this regular expression.", max_length=10_000),
 ]
 ChoiceTexts = Annotated[
-    list[str], Field(description="The answer is one of these texts.", max_length=1_000)
+    list[str] | SkipJsonSchema[None],
+    Field(description="The answer is one of these texts.", max_length=1_000),
 ]
 Stop = Annotated[
     list[str], Field(description="Texts that end the answer, not shown.", max_length=16)

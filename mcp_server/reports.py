@@ -5,9 +5,12 @@ Blocks while the index is read, and words nothing: that is `rendering`.
 
 import base64
 import itertools
-from typing import Literal
+from dataclasses import asdict
+from typing import Any, Literal
 
 from engine.corpus import Document, Hit
+from engine.decode.completion import Completion
+from engine.decode.decoder import Decoder
 from engine.documents.indexer import IndexReport
 from engine.embed.embedder import Embeddings
 from engine.engine import Engine, ModelStatus
@@ -90,6 +93,16 @@ def embeddings(found: Embeddings, encoding: Literal["float", "base64"]) -> Embed
         model=found.model_id,
         provider=found.provider,
     )
+
+
+def completion(found: Completion, decoder: Decoder) -> dict[str, Any]:
+    """What there is to tell of an answer beside its text."""
+    return {
+        "finish_reason": found.finish_reason,
+        **asdict(found.usage),
+        "model": decoder.spec.model_id,
+        "provider": decoder.provider,
+    }
 
 
 def index(engine: Engine, report: IndexReport, *, complete: bool, shown: int) -> IndexResult:

@@ -2,8 +2,8 @@
 
 import argparse
 import sys
-from dataclasses import asdict
 
+from engine.decode.completion import completed
 from engine.decode.decoder import Piece
 from engine.decode.output_forms import JsonSchema
 from engine.decode.sampling import SamplingParams
@@ -43,31 +43,24 @@ def generate(arguments: argparse.Namespace, settings: Settings) -> int:
     )
     prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
     messages = conversation(prompt, arguments.system)
-    form = JsonSchema(arguments.json_schema) if arguments.json_schema else None
+    form = JsonSchema(arguments.json_schema) if arguments.json_schema is not None else None
     pieces: list[Piece] = []
     with engine(settings) as opened, opened.decoder.lease() as decoder:
-        model = {"model": decoder.spec.model_id, "provider": decoder.provider}
         for piece in decoder.generate(messages, params, form):
             pieces.append(piece)
             if not arguments.json:
                 sys.stdout.write(piece.text)
                 sys.stdout.flush()
-    usage = pieces[-1].usage
-    assert usage is not None
+    answer = completed(pieces)
+    facts = reports.completion(answer, decoder)
     if arguments.json:
-        print_json(
-            {
-                "text": "".join(piece.text for piece in pieces),
-                "finish_reason": pieces[-1].finish_reason,
-                **asdict(usage),
-                **model,
-            }
-        )
+        print_json({"text": answer.text, **facts})
         return 0
     sys.stdout.write("\n")
     notes().print(
-        f"{model['model']} on {model['provider']}: {count(usage.completion_tokens, 'token')} "
-        f"after {usage.prompt_tokens:,}, finish_reason {pieces[-1].finish_reason}",
+        f"{facts['model']} on {facts['provider']}: "
+        f"{count(answer.usage.completion_tokens, 'token')} after {answer.usage.prompt_tokens:,}, "
+        f"finish_reason {answer.finish_reason}",
         markup=False,
     )
     return 0

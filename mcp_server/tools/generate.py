@@ -1,18 +1,18 @@
 """The tool generate: a prompt in, the language model's text out."""
 
-from dataclasses import asdict
 from typing import Any
 
 from mcp.server.mcpserver.context import Context
 from mcp_types import CallToolResult, TextContent
 
+from engine.decode.completion import completed
 from engine.decode.decoder import Answer, Piece
 from engine.decode.output_forms import Choices, JsonSchema, OutputForm, Regex
 from engine.decode.sampling import SamplingParams
 from engine.errors import InvalidInput
 from engine.text.chat import Message, conversation
 from mcp_server import arguments as words
-from mcp_server import concurrency
+from mcp_server import concurrency, reports
 from mcp_server.lifespan import Gateway
 from mcp_server.tools.making import GatewayTool, tool
 
@@ -27,9 +27,9 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
         context: Context[Any, Any],
         system: words.System = "",
         max_tokens: words.MaxTokens = 256,
-        json_schema: words.JsonSchemaObject = {},  # noqa: B006 - pydantic copies it for each call.
-        regex: words.Pattern = "",
-        choices: words.ChoiceTexts = [],  # noqa: B006 - likewise, and so below.
+        json_schema: words.JsonSchemaObject = None,
+        regex: words.Pattern = None,
+        choices: words.ChoiceTexts = None,
         temperature: words.Temperature = 0.0,
         top_k: words.SamplingTopK = 0,
         top_p: words.TopP = 1.0,
@@ -38,7 +38,7 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
         presence_penalty: words.PresencePenalty = 0.0,
         frequency_penalty: words.FrequencyPenalty = 0.0,
         seed: words.Seed = -1,
-        stop: words.Stop = [],  # noqa: B006
+        stop: words.Stop = [],  # noqa: B006 - pydantic copies it for each call.
     ) -> CallToolResult:
         """Writes an answer with the small language model on this machine: private, free, for
         short texts (summaries, rewriting, extraction, classification). Returns only the text."""
@@ -60,36 +60,32 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
     return [tool(generate, title="Generate text", text_only=True)]
 
 
-def _form(schema: dict[str, Any], pattern: str, choices: list[str]) -> OutputForm | None:
+def _form(
+    schema: dict[str, Any] | None, pattern: str | None, choices: list[str] | None
+) -> OutputForm | None:
     """What the answer must look like; None if it is free.
 
     Raises:
         InvalidInput: More than one form is asked for, or one cannot be kept to.
     """
     given = {"json_schema": schema, "regex": pattern, "choices": choices}
-    names = [name for name, value in given.items() if value]
+    names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
         raise InvalidInput(f"An answer has one form: give only one of {' and '.join(names)}.")
-    if schema:
+    if schema is not None:
         return JsonSchema(schema)
-    if pattern:
+    if pattern is not None:
         return Regex(pattern)
-    return Choices(tuple(choices)) if choices else None
+    return Choices(tuple(choices)) if choices is not None else None
 
 
 async def _answer(gateway: Gateway, asked: _Asked, context: Context[Any, Any]) -> CallToolResult:
     async with gateway.answers.slot(), gateway.model(gateway.engine.decoder, context) as decoder:
         pieces = await _pieces(decoder.generate(*asked), asked[1].max_tokens, context)
-        last = pieces[-1]
-        assert last.usage is not None
+        found = completed(pieces)
         return CallToolResult(
-            content=[TextContent(type="text", text="".join(piece.text for piece in pieces))],
-            _meta={
-                "finish_reason": last.finish_reason,
-                **asdict(last.usage),
-                "model": decoder.spec.model_id,
-                "provider": decoder.provider,
-            },
+            content=[TextContent(type="text", text=found.text)],
+            _meta=reports.completion(found, decoder),
         )
 
 

@@ -82,7 +82,7 @@ def tool(
     model = made.fn_metadata.arg_model
     model.model_config["extra"] = "forbid"
     model.model_rebuild(force=True)
-    made.parameters = _without_titles(model.model_json_schema(by_alias=True))
+    made.parameters = _terse(model.model_json_schema(by_alias=True))
     return made
 
 
@@ -105,10 +105,15 @@ def _sentence(problem: Any, known: list[str]) -> str:
     return f"{name}: {message[:1].lower()}{message[1:]}"
 
 
-def _without_titles(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema without pydantic's titles: they repeat the names and cost the model tokens."""
+def _terse(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema without what costs a model tokens and tells nothing: pydantic's titles, which
+    repeat the names, and null as the default of what may be left out."""
     properties = {
-        name: {key: value for key, value in of.items() if key != "title"}
+        name: {
+            key: value
+            for key, value in of.items()
+            if key != "title" and (key, value) != ("default", None)
+        }
         for name, of in schema.get("properties", {}).items()
     }
     kept = {key: value for key, value in schema.items() if key not in ("title", "properties")}

@@ -44,6 +44,7 @@ async def test_input_schemas_are_closed_flat_and_described(connect):
         for name, argument in schema["properties"].items():
             assert isinstance(argument["type"], str), (tool.name, name)
             assert argument["description"], (tool.name, name)
+            assert argument.get("default", "") is not None, (tool.name, name)
 
 
 async def test_what_a_model_reads_of_the_list_stays_small(connect):

@@ -197,6 +197,13 @@ async def test_an_answer_of_a_schema_is_exactly_its_json(connect, temperature):
     assert result.meta["finish_reason"] == "stop"
 
 
+async def test_the_empty_schema_allows_any_json_and_nothing_else(connect):
+    async with connect() as client:
+        ask = {"prompt": "Say hello.", "json_schema": {}, "max_tokens": 60}
+        result = await client.call_tool("generate", ask)
+    json.loads(result.content[0].text)
+
+
 async def test_an_answer_of_a_pattern_matches_it(connect):
     pattern = r"[A-Z][a-z]{2,9}, \d{4}-\d{2}-\d{2}"
     async with connect() as client:
@@ -224,6 +231,9 @@ async def test_an_answer_of_choices_is_one_of_them(connect):
         ({"json_schema": PERSON, "max_tokens": 3}, "tokens"),
         ({"regex": "(a"}, "(a"),
         ({"choices": [""]}, "choice"),
+        ({"choices": []}, "1 to 10000 choices"),
+        ({"regex": ""}, "pattern must be a string that is not empty"),
+        ({"json_schema": {}, "choices": ["a"]}, "only one of json_schema and choices"),
     ],
 )
 async def test_a_form_that_cannot_be_kept_is_refused_before_a_token(connect, arguments, words):
