@@ -1,7 +1,7 @@
 """onnxruntime-genai on the same ONNX file: one of decode.py's contestants.
 
 It gets a copy of the graph without our own input `logits_rows`, in which the last row is asked for
-instead: what it would compute for the others it never looks at. Weights are linked, not copied.
+instead: what it would compute for the others it never looks at.
 Several answers at once are one batch that starts and ends together, which is all it offers on a
 CPU; a common prefix is kept by rewinding one generator, which only its own caller can do.
 """
@@ -24,18 +24,22 @@ import onnx
 from contest import SLOTS, Figures, Stopwatch, Task, peak_bytes, play
 from onnx import numpy_helper
 
-_ROWS = "logits_rows"
+_ROWS, _CONFIG = "logits_rows", "genai_config.json"
 
 
 class Loop:
     """The library, with a model opened."""
 
-    def __init__(self, library: Any, folder: Path, task: Task) -> None:
+    def __init__(self, library: Any, folder: Path, threads: int) -> None:
         self._library = library
-        self._model = library.Model(str(folder))
-        config = json.loads((folder / "genai_config.json").read_text("utf-8"))
+        config = library.Config(str(folder))
+        # Left to itself it takes half of the cores.
+        session = {"intra_op_num_threads": threads or os.cpu_count() or 1}
+        config.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
+        self._model = library.Model(config)
+        facts = json.loads((folder / _CONFIG).read_text("utf-8"))
         self._random = np.random.default_rng(1)
-        self._vocabulary = min(30_000, int(config["model"]["vocab_size"]))
+        self._vocabulary = min(30_000, int(facts["model"]["vocab_size"]))
 
     def ids(self, count: int, rows: int = 1) -> np.ndarray:
         """Prompts of random tokens."""
@@ -55,10 +59,10 @@ def measure(task: Task) -> Figures:
     # Before it is loaded: it reports on its use by default.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # noqa: TID251
     library = importlib.import_module("onnxruntime_genai")
-    with tempfile.TemporaryDirectory(dir=Path(task.folder).parent) as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
         folder = prepared(task, Path(scratch))
         started = Stopwatch()
-        loop = Loop(library, folder, task)
+        loop = Loop(library, folder, task.threads)
         figures: Figures = {"load_seconds": started.wall}
         _answer(loop, 16, 2)
         figures |= _one_answer(loop, task) | _first_tokens(loop, task)
@@ -67,43 +71,23 @@ def measure(task: Task) -> Figures:
     return figures
 
 
-def prepared(task: Task, folder: Path) -> Path:
-    """A folder that the library can open: the graph without our input, and a configuration."""
-    source = Path(task.onnx_file)
+def prepared(task: Task, scratch: Path) -> Path:
+    """A folder that the library can open: the model's own, or a copy without our input."""
+    own, source = Path(task.folder), Path(task.onnx_file)
     model = onnx.load(str(source), load_external_data=False)
-    for tensor in model.graph.initializer:
-        for entry in tensor.external_data:
-            if entry.key == "location" and not (folder / entry.value).exists():
-                _link(source.parent / entry.value, folder / entry.value)
     rows = [value for value in model.graph.input if value.name == _ROWS]
+    if not rows and (own / _CONFIG).is_file():
+        return own
     for value in rows:
         model.graph.input.remove(value)
         model.graph.initializer.append(numpy_helper.from_array(np.array([-1], np.int64), _ROWS))
-    (folder / "model.onnx").write_bytes(model.SerializeToString())
-    config = _config(Path(task.folder), model, task.threads)
-    (folder / "genai_config.json").write_text(json.dumps(config), "utf-8")
-    return folder
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy(source, target)
-
-
-def _config(folder: Path, model: onnx.ModelProto, threads: int) -> dict[str, Any]:
-    """genai_config.json of the folder where there is one, else made from config.json."""
-    own = folder / "genai_config.json"
-    config = json.loads(own.read_text("utf-8")) if own.is_file() else _made(folder)
-    decoder = config["model"]["decoder"]
-    decoder["filename"] = "model.onnx"
-    # Left to itself it takes half of the cores.
-    cores = threads or os.cpu_count() or 1
-    decoder["session_options"] = {"provider_options": [], "intra_op_num_threads": cores}
-    names = {value.name for value in model.graph.input}
-    decoder["inputs"] = {k: v for k, v in decoder["inputs"].items() if "%" in v or v in names}
-    return config
+    (scratch / "model.onnx").write_bytes(model.SerializeToString())
+    (scratch / _CONFIG).write_text(json.dumps(_made(own)), "utf-8")
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location" and not (scratch / entry.value).exists():
+                shutil.copy(source.parent / entry.value, scratch)
+    return scratch
 
 
 def _made(folder: Path) -> dict[str, Any]:
@@ -118,6 +102,8 @@ def _made(folder: Path) -> dict[str, Any]:
             "vocab_size": facts["vocab_size"],
             "context_length": facts["max_position_embeddings"],
             "decoder": {
+                "filename": "model.onnx",
+                "session_options": {"provider_options": []},
                 "head_size": facts.get("head_dim", facts["hidden_size"] // heads),
                 "hidden_size": facts["hidden_size"],
                 "num_attention_heads": heads,
