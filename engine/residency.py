@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Generic, Literal, Protocol, TypeVar
 
 from engine import memory
-from engine.errors import EngineError, Unavailable
+from engine.errors import EngineError, Overloaded, Unavailable
 
 State = Literal["waiting", "loading", "ready", "idle", "failed", "closed"]
 """Not loaded yet; being loaded; in memory; unloaded again; not to be loaded; no longer served."""
@@ -93,7 +93,8 @@ class Resident(Generic[ModelT]):
         """The model to use, loaded now if it is not in memory; a second caller waits for the first.
 
         Raises:
-            EngineError: The load failed; the same sentence is kept in `failure`.
+            EngineError: The load failed; the same sentence is kept in `failure`, unless others
+                were only in its way.
             Unavailable: The place has been closed.
         """
         if (lease := self.lease_loaded()) is not None:
@@ -107,14 +108,6 @@ class Resident(Generic[ModelT]):
         """The model to use if it is in memory now; never waits and never loads."""
         with self._guard:
             return None if self._model is None else self._lease(self._model)
-
-    def get(self) -> ModelT:
-        """The model, loaded now if need be, for callers beside whom nobody frees it.
-
-        Raises what `lease` raises.
-        """
-        with self.lease() as model:
-            return model
 
     def loaded(self) -> ModelT | None:
         """The model if it is in memory now, to be looked at; never waits and never loads."""
@@ -161,10 +154,13 @@ class Resident(Generic[ModelT]):
             model.close()
 
     def _loaded_once(self) -> Lease[ModelT]:
-        self.state, self.failure = "loading", None
-        self._report("loading")
+        before = self.state, "", self.failure
+        self.state, self.activity, self.failure = "loading", "loading", None
         try:
             model = self._load(self._report)
+        except Overloaded:
+            self.state, self.activity, self.failure = before
+            raise
         except EngineError as error:
             self.state, self.activity, self.failure = "failed", "", error
             raise

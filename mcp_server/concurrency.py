@@ -1,9 +1,9 @@
 """The one file where the event loop meets the blocking engine.
 
 Every engine call runs in a worker thread. What must not run twice at once goes through a `Queue`,
-what may run a few times at once through `Slots`, both served in order of arrival. A stream is
-advanced step by step, so a cancelled caller stops it between two steps and others get their turn in
-between.
+what may run a few times at once through an `Admission`, both served in order of arrival. A stream
+is advanced step by step, so a cancelled caller stops it between two steps and others get their turn
+in between.
 """
 
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -109,7 +109,7 @@ class Queue:
                     tasks.cancel_scope.cancel()
 
 
-class Slots:
+class Admission:
     """So many callers at once, so many more in line; the next one is refused."""
 
     def __init__(self, slots: int, waiting: int, refusal: str) -> None:

@@ -19,6 +19,7 @@ from engine.engine import Engine
 from engine.errors import EngineError
 from engine.residency import Closable, Lease, Resident
 from mcp_server import concurrency, reports
+from mcp_server.rendering import count
 from mcp_server.results import ModelsInfo, StatusResult
 from mcp_server.settings import Settings
 
@@ -58,11 +59,11 @@ class Gateway:
         """For one step of the embedder or the index: others get their turn between two steps."""
         self.index_runs = CapacityLimiter(1)
         """For a whole run of indexing: two at once would embed the same files."""
-        self.answers = concurrency.Slots(
+        self.answers = concurrency.Admission(
             settings.slots,
             settings.queue,
-            f"{settings.slots} answers are being written and {settings.queue} more calls wait, "
-            "which is all this server takes: call again in a few seconds.",
+            f"{count(settings.slots, 'call')} in work and {count(settings.queue, 'more call')} "
+            "waiting are all that this server takes: call again in a few seconds.",
         )
         """For a whole answer: a decoder writes a few at once."""
         self._loads: dict[str, _Load[Any]] = {}

@@ -146,7 +146,7 @@ class Settings:
         default=0,
         metadata=_option(
             "Memory that models may take together: a model that is not in use leaves for one that "
-            "would not fit beside it; 0 is no limit (default 0).",
+            "would not fit beside it; 0 is no limit.",
             _whole(0, _MOST_MB, " (no limit)"),
             "MB",
             commands=_MODEL_COMMANDS,
@@ -155,7 +155,7 @@ class Settings:
     kv_limit_mb: int = field(
         default=2_000,
         metadata=_option(
-            "Memory that the keys and values of all answers being written may take (default 2000).",
+            "Memory that the keys and values of all answers being written may take.",
             _whole(1, _MOST_MB),
             "MB",
             commands=_ANSWERING_COMMANDS,
@@ -224,7 +224,7 @@ class Settings:
     slots: int = field(
         default=4,
         metadata=_option(
-            "Answers written at once; more wait their turn (default 4).",
+            "Answers written at once; more wait their turn.",
             _whole(1, 64),
             "N",
             commands=["serve"],
@@ -233,7 +233,7 @@ class Settings:
     queue: int = field(
         default=32,
         metadata=_option(
-            "Calls that may wait for a slot; the next one is refused (default 32).",
+            "Calls that may wait for a slot; the next one is refused.",
             _whole(0, 10_000),
             "N",
             commands=["serve"],
@@ -243,7 +243,7 @@ class Settings:
         default=256,
         metadata=_option(
             "Memory for the beginnings of earlier prompts, which need not be read again; 0 keeps "
-            "none (default 256).",
+            "none.",
             _whole(0, _MOST_MB, " (none)"),
             "MB",
             commands=["serve"],
@@ -253,7 +253,7 @@ class Settings:
         default=300,
         metadata=_option(
             "A model not used for so long is unloaded, and loaded again at its next use; 0 keeps "
-            "it (default 300).",
+            "it.",
             _whole(0, 31_536_000, " (never)"),
             "N",
             commands=["serve"],
@@ -294,6 +294,14 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def _help(item: "Field[Any]") -> str:
+    """What a setting does, and its default where that is a number or a word."""
+    text, default = _option_of(item).help, item.default
+    if isinstance(default, bool) or not isinstance(default, int | str) or default == "":
+        return text
+    return f"{text.removesuffix('.')} (default {default})."
+
+
 def _environment_name(name: str) -> str:
     return "NPU_GATEWAY_" + name.upper()
 
@@ -305,7 +313,7 @@ def add_flags(parser: argparse.ArgumentParser, command: str) -> None:
         option = _option_of(item)
         if not _takes(option, command):
             continue
-        text = f"{option.help} [{_environment_name(item.name)}]"
+        text = f"{_help(item)} [{_environment_name(item.name)}]"
         if option.metavar is None:
             group.add_argument(_flag(item.name), action="store_const", const="1", help=text)
         elif option.many:
@@ -353,7 +361,7 @@ def table() -> list[tuple[str, str, str]]:
         (
             " ".join(filter(None, (_flag(item.name), _option_of(item).metavar))),
             _environment_name(item.name),
-            _option_of(item).help,
+            _help(item),
         )
         for item in fields(Settings)
     ]

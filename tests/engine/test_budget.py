@@ -17,6 +17,12 @@ class Model:
         """Nothing to free."""
 
 
+def got(place: Resident[Model]) -> Model:
+    """A use that is over at once."""
+    with place.lease() as model:
+        return model
+
+
 def places(budget: Budget, small: int, large: int) -> tuple[Resident[Model], Resident[Model]]:
     """Two places whose models take so much."""
 
@@ -35,25 +41,25 @@ def places(budget: Budget, small: int, large: int) -> tuple[Resident[Model], Res
 
 def test_without_a_limit_everything_fits():
     first, second = places(Budget(0), 10**12, 10**12)
-    first.get()
-    second.get()
+    got(first)
+    got(second)
     assert first.state == second.state == "ready"
 
 
 def test_models_that_fit_together_stay_together():
     first, second = places(Budget(100), 40, 60)
-    first.get()
-    second.get()
+    got(first)
+    got(second)
     assert first.state == second.state == "ready"
     assert (first.claimed_bytes, second.claimed_bytes) == (40, 60)
 
 
 def test_an_idle_model_leaves_for_one_that_does_not_fit_beside_it():
     first, second = places(Budget(99), 40, 60)
-    first.get()
-    second.get()
+    got(first)
+    got(second)
     assert (first.state, second.state) == ("idle", "ready")
-    first.get()
+    got(first)
     assert (first.state, second.state) == ("ready", "idle")
     assert (first.claimed_bytes, second.claimed_bytes) == (40, 0)
 
@@ -62,18 +68,18 @@ def test_a_model_in_use_stays_and_the_other_is_refused_until_it_is_free():
     first, second = places(Budget(99), 40, 60)
     with first.lease():
         with pytest.raises(Overloaded, match=r"embedding model in use.*call again in a moment"):
-            second.get()
+            got(second)
         assert first.state == "ready"
-        assert second.claimed_bytes == 0
-    second.get()
+        assert (second.state, second.failure, second.claimed_bytes) == ("waiting", None, 0)
+    got(second)
     assert second.state == "ready"
 
 
 def test_a_model_larger_than_the_limit_is_refused_and_nothing_leaves():
     first, second = places(Budget(50_000_000), 40_000_000, 60_000_000)
-    first.get()
+    got(first)
     with pytest.raises(NoRoom, match=r"large takes about 60 MB.*50 MB.*--memory-limit-mb"):
-        second.get()
+        got(second)
     assert first.state == "ready"
     assert second.state == "failed"
 
@@ -88,9 +94,9 @@ def test_a_load_that_fails_counts_for_nothing():
 
     broken = Resident("model", fail)
     with pytest.raises(ZeroDivisionError):
-        broken.get()
+        got(broken)
     assert broken.claimed_bytes == 0
-    second.get()
+    got(second)
 
 
 def test_two_that_do_not_fit_together_take_turns_however_they_meet():

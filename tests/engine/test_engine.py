@@ -44,6 +44,12 @@ def notes(tmp_path) -> Path:
     return folder
 
 
+def got(place):
+    """The model of a place, after a use that was over at once."""
+    with place.lease() as model:
+        return model
+
+
 def finish(engine: Engine, folder: Path):
     return list(engine.index(folder))[-1].report
 
@@ -84,7 +90,7 @@ def test_models_are_told_without_being_loaded(engine):
     assert (embedder.dimensions, embedder.max_tokens, embedder.provider) == (384, 256, "")
     assert (decoder.task, decoder.license, decoder.max_tokens) == ("generate", "Apache-2.0", 8192)
     assert engine.embedder.loaded() is None
-    engine.embedder.get()
+    got(engine.embedder)
     assert engine.models()[0].state == "ready"
     assert engine.models()[0].provider == "cpu"
 
@@ -94,7 +100,7 @@ def test_without_models_each_use_names_the_command(tmp_path):
     with pytest.raises(ModelMissing, match="npu-gateway pull"):
         engine.search("x", 1)
     with pytest.raises(ModelMissing, match="npu-gateway pull"):
-        engine.decoder.get()
+        got(engine.decoder)
     assert [status.model_id for status in engine.models()] == ["", ""]
     assert "npu-gateway pull" in engine.models()[0].why
     engine.close()
@@ -107,7 +113,7 @@ def test_offline_wins_over_pull(tmp_path):
         )
     )
     with pytest.raises(ModelMissing):
-        engine.embedder.get()
+        got(engine.embedder)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -117,7 +123,7 @@ def test_pull_fetches_what_is_missing_at_first_use(tmp_path, models_dir):
             models_dir=tmp_path / "models", index_file=tmp_path / "index.sqlite", pull=True
         )
     )
-    decoder = engine.decoder.get()
+    decoder = got(engine.decoder)
     pieces = decoder.generate([Message("user", "Say hello.")], SamplingParams(max_tokens=2))
     assert "".join(piece.text for piece in pieces)
     assert engine.models()[1].model_id == "smollm2-135m-instruct"
@@ -140,7 +146,7 @@ def test_an_index_of_another_embedder_is_refused_with_both_names(engine, notes, 
             models_dir=options.models_dir, index_file=options.index_file, embedder=str(other)
         )
     )
-    second.embedder.get()
+    got(second.embedder)
     for use in (lambda: second.search("x", 1), lambda: finish(second, notes)):
         with pytest.raises(WrongEmbedder, match=r"all-minilm-l6-v2.*other-model") as refused:
             use()
@@ -162,7 +168,7 @@ def engine_problem_after_search(engine: Engine) -> str:
 
 def test_a_model_that_was_freed_serves_the_next_use_and_status_says_so_meanwhile(engine, notes):
     finish(engine, notes)
-    engine.decoder.get()
+    got(engine.decoder)
     before = engine.models()
     assert engine.answering() is not None
     assert engine.free_idle(3600) == []
@@ -189,15 +195,15 @@ def test_a_better_model_installed_meanwhile_does_not_take_the_place_of_a_freed_o
     models_dir = tmp_path / "models"
     shutil.copytree(minilm_folder, models_dir / "all-minilm-l6-v2")
     engine = Engine(EngineOptions(models_dir=models_dir, index_file=tmp_path / "index.sqlite"))
-    engine.embedder.get()
+    got(engine.embedder)
     shutil.copytree(minilm_folder, models_dir / "bge-small-en-v1.5")
     record = models_dir / "bge-small-en-v1.5" / "npu-gateway.json"
     record.write_text(record.read_text().replace("all-minilm-l6-v2", "bge-small-en-v1.5"))
     assert engine.free_idle(0) == ["embedding model"]
-    assert engine.embedder.get().spec.model_id == "all-minilm-l6-v2"
+    assert got(engine.embedder).spec.model_id == "all-minilm-l6-v2"
     assert engine.free_idle(0)
     shutil.rmtree(models_dir / "all-minilm-l6-v2")
-    assert engine.embedder.get().spec.model_id == "bge-small-en-v1.5"
+    assert got(engine.embedder).spec.model_id == "bge-small-en-v1.5"
     engine.close()
 
 
@@ -215,22 +221,22 @@ def test_models_are_told_though_the_folder_of_a_loaded_one_is_gone(tmp_path, min
 def test_models_that_do_not_fit_together_take_turns(options):
     engine = Engine(replace(options, memory_limit_bytes=450_000_000))
     assert not engine.fits_together()
-    engine.embedder.get()
-    decoder = engine.decoder.get()
+    got(engine.embedder)
+    decoder = got(engine.decoder)
     assert decoder.options.kv_limit_bytes < 100_000_000
     assert [status.state for status in engine.models()] == ["idle", "ready"]
     with engine.decoder.lease(), pytest.raises(Overloaded, match="language model in use"):
         engine.search("x", 1)
-    engine.embedder.get()
+    got(engine.embedder)
     assert [status.state for status in engine.models()] == ["ready", "idle"]
     engine.close()
 
 
 def test_a_model_larger_than_the_limit_is_refused_by_name(options):
     engine = Engine(replace(options, memory_limit_bytes=200_000_000))
-    engine.embedder.get()
+    got(engine.embedder)
     with pytest.raises(NoRoom, match=r"smollm2.*--memory-limit-mb"):
-        engine.decoder.get()
+        got(engine.decoder)
     assert "--memory-limit-mb" in engine.models()[1].why
     assert engine.models()[0].state == "ready"
     engine.close()
@@ -265,8 +271,8 @@ def test_under_the_least_limit_there_is_room_for_a_short_answer(options, smollm2
 
 def test_a_closed_engine_refuses_every_use(options):
     engine = Engine(options)
-    engine.embedder.get()
+    got(engine.embedder)
     engine.close()
-    for use in (engine.embedder.get, engine.decoder.get, engine.documents):
+    for use in (engine.embedder.lease, engine.decoder.lease, engine.documents):
         with pytest.raises(Unavailable, match="shutting down"):
             use()

@@ -1,5 +1,6 @@
 """A model is loaded once, however many ask, and a failure does not last for ever."""
 
+import sys
 import threading
 
 import pytest
@@ -14,6 +15,18 @@ class Model:
 
     def close(self) -> None:
         self.closed = True
+
+
+def innermost(thread: threading.Thread) -> str:
+    """The function that a thread is in, as one that waits for a lock."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return frame.f_code.co_name if frame else ""
+
+
+def got(place: Resident[Model]) -> Model:
+    """A use that is over at once."""
+    with place.lease() as model:
+        return model
 
 
 def test_nothing_is_loaded_before_it_is_needed():
@@ -32,7 +45,7 @@ def test_many_callers_at_once_load_one_model_once():
 
     place = Resident("model", load)
     found: list[Model] = []
-    threads = [threading.Thread(target=lambda: found.append(place.get())) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: found.append(got(place))) for _ in range(8)]
     for thread in threads:
         thread.start()
     while place.state != "loading":
@@ -58,10 +71,10 @@ def test_a_failure_is_remembered_and_the_next_use_tries_again():
 
     place = Resident("model", load)
     with pytest.raises(ModelMissing, match="pull it"):
-        place.get()
+        got(place)
     assert place.state == "failed"
     assert str(place.failure) == "pull it"
-    assert isinstance(place.get(), Model)
+    assert isinstance(got(place), Model)
     assert place.failure is None
 
 
@@ -75,19 +88,19 @@ def test_what_the_load_reports_is_its_activity():
         return Model()
 
     place = Resident("model", load)
-    place.get()
+    got(place)
     assert seen == ["loading", "fetching, 35 %"]
     assert place.activity == ""
 
 
 def test_closing_frees_the_model_and_refuses_the_next_use():
     place = Resident("model", lambda _: Model())
-    model = place.get()
+    model = got(place)
     place.close()
     assert model.closed
     assert place.loaded() is None
     with pytest.raises(Unavailable, match="shutting down"):
-        place.get()
+        got(place)
 
 
 def test_closing_does_not_wait_longer_than_told_for_a_load():
@@ -99,7 +112,7 @@ def test_closing_does_not_wait_longer_than_told_for_a_load():
         return Model()
 
     place = Resident("model", load)
-    thread = threading.Thread(target=place.get)
+    thread = threading.Thread(target=got, args=[place])
     thread.start()
     started.wait(10)
     place.close(timeout=0.01)
@@ -174,7 +187,7 @@ def test_only_what_was_not_used_for_so_long_is_freed():
 
 def test_a_model_that_was_freed_is_loaded_again_at_the_next_use():
     place = Resident("model", lambda _: Model())
-    first = place.get()
+    first = got(place)
     assert place.free()
     assert not place.free(), "there is nothing to free"
     with place.lease() as second:
@@ -194,14 +207,17 @@ def test_a_use_that_comes_while_the_model_is_being_freed_gets_a_new_one():
 
     made = [Slow(), Model()]
     place = Resident("model", lambda _: made.pop(0))
-    place.get()
+    got(place)
     freed = threading.Thread(target=place.free)
     freed.start()
     assert freeing.wait(10)
     assert place.lease_loaded() is None
     found: list[Model] = []
-    user = threading.Thread(target=lambda: found.append(place.get()))
+    user = threading.Thread(target=lambda: found.append(got(place)))
     user.start()
+    while innermost(user) != "lease":
+        assert user.is_alive()
+    assert found == []
     go_on.set()
     freed.join(10)
     user.join(10)
@@ -218,7 +234,7 @@ def test_a_load_under_way_is_left_alone_and_frees_nothing():
         return Model()
 
     place = Resident("model", load)
-    thread = threading.Thread(target=place.get)
+    thread = threading.Thread(target=got, args=[place])
     thread.start()
     assert started.wait(10)
     assert not place.free()

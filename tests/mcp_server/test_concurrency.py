@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from engine.errors import Overloaded
-from mcp_server.concurrency import Queue, Slots
+from mcp_server.concurrency import Admission, Queue
 
 pytestmark = pytest.mark.anyio
 
@@ -68,7 +68,7 @@ async def test_a_cancelled_step_is_hurried_until_it_has_ended_and_then_closed():
 
 
 async def test_slots_are_given_in_order_of_arrival_and_the_line_has_an_end():
-    slots = Slots(2, 3, "full: call again")
+    slots = Admission(2, 3, "full: call again")
     taken: list[int] = []
     leave = [anyio.Event() for _ in range(5)]
 
@@ -97,7 +97,7 @@ async def test_slots_are_given_in_order_of_arrival_and_the_line_has_an_end():
 
 
 async def test_without_a_line_only_what_has_a_slot_is_served():
-    slots = Slots(1, 0, "full")
+    slots = Admission(1, 0, "full")
     async with slots.slot():
         with pytest.raises(Overloaded):
             async with slots.slot():
@@ -107,7 +107,7 @@ async def test_without_a_line_only_what_has_a_slot_is_served():
 
 
 async def test_whoever_leaves_the_line_makes_room_in_it():
-    slots = Slots(1, 1, "full")
+    slots = Admission(1, 1, "full")
     async with slots.slot(), anyio.create_task_group() as tasks:
 
         async def wait() -> None:

@@ -72,7 +72,7 @@ async def calls_that_wait(home, era, gate: Gate, count: int) -> list[Any]:
 
 
 async def test_many_calls_share_one_load(home, era):
-    gate = Gate(home.engine().embedder.get)
+    gate = Gate(lambda: Noticed(home.embedder))
     results = await calls_that_wait(home, era, gate, 30)
     assert not any(result.is_error for result in results)
     assert gate.loads == 1
@@ -133,7 +133,7 @@ async def test_a_model_that_nobody_uses_is_unloaded_and_the_next_call_loads_it_a
 
 
 async def test_calls_that_wait_have_the_model_before_another_makes_it_leave(home, era):
-    gate = Gate(home.engine().embedder.get)
+    gate = Gate(lambda: Noticed(home.embedder))
     engine = home.engine()
     engine.embedder = Resident("embedding model", gate.load)
     over = threading.Event()
