@@ -17,9 +17,10 @@ async def test_models_info_equals_the_models_of_status(connect):
         one = json.loads((await client.read_resource("models://all-minilm-l6-v2")).contents[0].text)
     for changing in (info, status):
         assert changing["memory"].pop("resident_bytes") >= 0
-        for model in changing["models"]:
-            assert model.pop("unloads_in") in range(250, 301)
-    assert one.pop("unloads_in") in range(250, 301)
+    asked_in_turn = [status["models"][0], info["models"][0], one]
+    left = [model.pop("unloads_in") for model in asked_in_turn]
+    assert 300 >= left[0] >= left[1] >= left[2] >= 0
+    assert status["models"][1].pop("unloads_in") >= info["models"][1].pop("unloads_in") >= 0
     assert info == {name: status[name] for name in info}
     embedder, decoder = info["models"]
     assert embedder == one

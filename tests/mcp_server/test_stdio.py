@@ -305,10 +305,11 @@ def test_a_termination_signal_ends_it_though_closing_hangs(tmp_path, era):
 def test_it_ends_when_its_parent_is_gone_though_the_pipe_stays_open(flags, tmp_path):
     """The pipe's other end is held by the test, so that only the parent's end can be noticed."""
     reading, writing = os.pipe()
+    answered = tmp_path / "answered"
     code = (
         "import subprocess, sys\n"
         f"p = subprocess.Popen([sys.executable, '-m', 'mcp_server', 'serve', *{flags!r}],"
-        f" stdin={reading}, stdout=subprocess.DEVNULL, pass_fds=())\n"
+        f" stdin={reading}, stdout=open({str(answered)!r}, 'wb'), pass_fds=())\n"
         "print(p.pid, flush=True); sys.stdin.read()\n"
     )
     parent = subprocess.Popen(
@@ -320,15 +321,19 @@ def test_it_ends_when_its_parent_is_gone_though_the_pipe_stays_open(flags, tmp_p
     assert parent.stdin is not None
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
-    time.sleep(2)  # The server notes its parent once it serves.
+    hello = {"jsonrpc": "2.0", "id": 0, "method": "server/discover", "params": {}}
+    os.write(writing, json.dumps(hello).encode() + b"\n")
+    while not answered.exists() or not answered.read_bytes():
+        assert parent.poll() is None
+        time.sleep(0.05)  # The server notes its parent before it answers.
     parent.kill()
     parent.wait()
     parent.stdin.close()
     parent.stdout.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     try:
         while Path(f"/proc/{pid}").exists() or _alive(pid):
-            assert time.monotonic() < deadline, "still there after 10 s"
+            assert time.monotonic() < deadline, "still there after a minute"
             time.sleep(0.1)
     finally:
         os.close(reading)

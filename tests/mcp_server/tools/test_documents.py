@@ -21,7 +21,9 @@ pytestmark = pytest.mark.anyio
 
 
 async def index(client, home, **arguments):
-    return await client.call_tool("index_documents", {"path": str(home.documents), **arguments})
+    """Indexes all, in one call however slow the machine; `max_seconds` may make it more."""
+    asked = {"path": str(home.documents), "max_seconds": 3_600, **arguments}
+    return await client.call_tool("index_documents", asked)
 
 
 async def id_of(client, name: str) -> str:
