@@ -15,6 +15,8 @@ EXPECTED_SKIPS = (
     "needs POSIX",
     "needs a user other than root",
     "needs sqlite-vec",
+    "needs onnxruntime-genai",
+    "needs Linux with large pages",
     "needs macOS, Linux or Windows with links allowed",
 )
 """Reasons that may skip a test where CI is set; any other skip is a failure there."""

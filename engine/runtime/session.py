@@ -17,7 +17,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from engine.errors import ModelBroken
-from engine.runtime import providers
+from engine.runtime import large_pages, providers
 
 Array = NDArray[Any]
 
@@ -115,6 +115,7 @@ class Session:
                 f"{onnx_file.name} in {onnx_file.parent.name} is not a model that ONNX Runtime "
                 f"{providers.runtime_version()} can open ({reason}); fetch or export it again."
             ) from error
+        large_pages.use()
         return cls(session)
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
