@@ -15,8 +15,8 @@ from llguidance.numpy import fill_next_token_bitmask
 from numpy.typing import NDArray
 
 from engine.decode.endings import Ending, Flags, Logits, Preferences
-from engine.decode.output_forms import Choices, JsonSchema, OutputForm, Regex, ToolCalls
-from engine.decode.schemas import Schema, largest, patterns, readable, require
+from engine.decode.output_forms import Choices, JsonSchema, OutputForm, Regex, Schema, ToolCalls
+from engine.decode.schemas import largest, patterns, readable, require
 from engine.decode.tool_calls import tool_calls_rules
 from engine.errors import InvalidInput, ModelBroken
 from engine.text.tokenizer import Tokenizer

@@ -4,12 +4,13 @@ Knows what a request must be; the loop does the work. Knows nothing of HTTP, que
 and starts no thread.
 """
 
+import importlib
 from collections.abc import Sequence as Messages
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from engine.decode.answer import Answer
-from engine.decode.constraints import Constraint, Constraints
 from engine.decode.drafting import LARGE_MODEL_COST, SMALL_MODEL_COST
 from engine.decode.forward import Forward
 from engine.decode.loop import Loop
@@ -25,6 +26,9 @@ from engine.models.surgery import KvType, Surgery
 from engine.runtime.session import Session, Stop
 from engine.text.chat import ChatTemplate, Message
 from engine.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from engine.decode.constraints import Constraint, Constraints
 
 __all__ = ["Answer", "Decoder", "DecoderOptions", "DecoderStatus", "Piece", "Usage"]
 
@@ -84,7 +88,6 @@ class DecoderOptions:
 class DecoderStatus:
     """What a decoder is doing, and what it holds."""
 
-    slots: int
     active: int
     """Answers in work."""
     waiting: int
@@ -197,7 +200,6 @@ class Decoder:
         loop = self._opened
         slots, figures, cache = loop.slots, loop.figures, loop.forward.cache
         return DecoderStatus(
-            slots=slots.count,
             active=len(slots.working),
             waiting=len(slots.waiting),
             kv_bytes=cache.bytes,
@@ -250,11 +252,13 @@ class Decoder:
         return loop, sequence
 
     @cached_property
-    def _constraints(self) -> Constraints:
+    def _constraints(self) -> "Constraints":
+        # By name: its libraries take 90 ms to import, which no start of a server waits for.
+        room = importlib.import_module("engine.decode.constraints")
         size = self._tokenizer.vocabulary_size
-        return Constraints(self._tokenizer, size, self.spec.stop_token_ids)
+        return room.Constraints(self._tokenizer, size, self.spec.stop_token_ids)
 
-    def _constraint(self, params: SamplingParams, form: OutputForm) -> Constraint:
+    def _constraint(self, params: SamplingParams, form: OutputForm) -> "Constraint":
         if params.stop or params.stop_token_ids:
             raise InvalidInput(
                 "stop and stop_token_ids would cut an answer of a set form; leave them out."

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from engine.decode.schemas import Schema
 from engine.errors import InvalidInput
+
+Schema = dict[str, Any] | bool
+"""A JSON schema as parsed."""
 
 _LONGEST_SCHEMA = 100_000
 _MOST_CHOICES = 10_000

@@ -15,9 +15,9 @@ from typing import Any, cast
 import jsonschema
 from jsonschema.exceptions import SchemaError
 
+from engine.decode.output_forms import Schema
 from engine.errors import InvalidInput
 
-Schema = dict[str, Any] | bool
 Node = dict[str, Any]
 
 _DRAFTS = {

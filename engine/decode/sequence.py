@@ -9,10 +9,10 @@ from collections.abc import Collection
 from collections.abc import Sequence as Ids
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.decode.constraints import Constraint
 from engine.decode.drafting import Drafting, RunCost
 from engine.decode.forward import Logits
 from engine.decode.kv_cache import Row
@@ -22,6 +22,9 @@ from engine.errors import AnswerCut
 from engine.runtime.session import Stop
 from engine.text.detokenizer import Detokenizer
 from engine.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from engine.decode.constraints import Constraint
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class Sequence:
         room: int,
         tokenizer: Tokenizer,
         draft_cost: RunCost | None,
-        constraint: Constraint | None,
+        constraint: "Constraint | None",
     ) -> None:
         """An answer that has not begun.
 
@@ -198,7 +201,7 @@ class Sequence:
         self.pieces.append(Piece(text, token_id, stopping.finish_reason, usage, logprob))
         self.has_ended = stopping.finish_reason is not None
 
-    def _formal_end(self, constraint: Constraint) -> FinishReason | None:
+    def _formal_end(self, constraint: "Constraint") -> FinishReason | None:
         """Why an answer of a set form ends now; one that is complete needs no stop token.
 
         Raises:
