@@ -13,6 +13,7 @@
     │   ├── ModelBroken
     │   ├── FetchFailed
     │   ├── NoRoom
+    │   ├── NpuFailed
     │   └── Overloaded
     └── StoreError          the index cannot be used as it is
         ├── WrongEmbedder
@@ -73,6 +74,14 @@ class FetchFailed(Unavailable):
 
 class NoRoom(Unavailable):
     """A model does not fit into the memory that models may take."""
+
+
+class NpuFailed(Unavailable):
+    """The NPU cannot do a part of the work; the CPU does it. `code` names the kind of failure."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
 
 
 class Overloaded(Unavailable):

@@ -1,0 +1,1 @@
+"""The NPU: Qualcomm's HTP, through the plugin of ONNX Runtime."""
