@@ -1,7 +1,7 @@
 """Which execution providers are really there, and what to call them.
 
-Names are short and stable ("cpu"); ONNX Runtime's own names stay in this room. This version runs
-models on the CPU alone: a provider is listed as used only where a session was opened on it.
+Names are short and stable ("cpu", "npu", "htp-simulator"); ONNX Runtime's own names stay in this
+room. A provider is listed as used only where the runtime itself says that it runs a session.
 """
 # ONNX Runtime carries no types of its own; they end at this door.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
@@ -9,7 +9,11 @@ models on the CPU alone: a provider is listed as used only where a session was o
 
 import onnxruntime as ort
 
+from engine.runtime.qnn import devices
+
 CPU = "cpu"
+NPU = devices.NPU
+SIMULATOR = devices.SIMULATOR
 
 _SHORT_NAMES = {"CPUExecutionProvider": CPU}
 
@@ -24,6 +28,11 @@ def available_providers() -> tuple[str, ...]:
     return tuple(str(name) for name in ort.get_available_providers())
 
 
-def short_name(runtime_name: str) -> str:
-    """Our name of a provider: "cpu", or ONNX Runtime's own where we have none."""
+def short_name(runtime_name: str, device: devices.Device | None = None) -> str:
+    """Our name of a provider, or ONNX Runtime's own where we have none.
+
+    The runtime has one name for the NPU and its simulator; `device` says which of them it is.
+    """
+    if device is not None and runtime_name == devices.RUNTIME_NAME:
+        return device.provider
     return _SHORT_NAMES.get(runtime_name, runtime_name)
