@@ -25,7 +25,9 @@ _USER = re.compile(r"://[^/\s]*@")
 class ChildFailed(Exception):
     """The child could not be started or did not exit with 0; what it said, without secrets."""
 
-    def __init__(self, lines: list[str]) -> None:
+    def __init__(self, lines: list[str], exit_code: int | None = None) -> None:
+        self.exit_code = exit_code
+        """As the system gave it, on POSIX minus the signal's number; None: it did not start."""
         self.lines = [_USER.sub("://", _QUERY.sub("", line)) for line in lines]
         super().__init__(self.lines[-1] if lines else "it said nothing")
 
@@ -56,7 +58,7 @@ def run(command: Sequence[str], log: Path) -> Generator[list[str]]:
         seen += (lines := _new_lines(printed, ended=True))
         yield lines
     if process.returncode != 0:
-        raise ChildFailed(seen)
+        raise ChildFailed(seen, process.returncode)
 
 
 def _start(command: Sequence[str], out: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -5,6 +5,7 @@ same bytes, so a converted file can be checked by its hash.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,8 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import defs, helper, inliner, numpy_helper, shape_inference, version_converter
+from onnx.reference import ReferenceEvaluator
 
 from engine.errors import ModelBroken
 
@@ -23,9 +25,9 @@ Dimension = int | str
 INT32 = int(onnx.TensorProto.INT32)
 """The type that a Cast to 32-bit integers names."""
 
-# Opset 20 brings the exact Gelu; IR 9 is the first that belongs to it.
-_IR_VERSION = 9
-_OPSETS = {"": 20, "com.microsoft": 1}
+# Opset 20 brings the exact Gelu; IR 9 is the first that belongs to it, and IR 10 to what is newer.
+OPSET = 20
+_MICROSOFT = "com.microsoft"
 
 # Smaller tensors stay in the .onnx file: shape inference cannot read external ones, and the ones it
 # needs (shapes, axes, indices) are tiny.
@@ -38,7 +40,8 @@ class GraphWriter:
     """Collects nodes and constants in order and writes them as one model when it is left.
 
     With external data, constants go to `<file>.data` as they come, so only one of them needs to be
-    in memory. A `with` block that ends in an error, its own included, leaves neither file.
+    in memory. A `with` block that ends in an error, its own included, leaves neither file. What is
+    only wanted in memory needs neither a block nor a file: `to_bytes`.
 
         with GraphWriter(folder / "model.onnx", external_data=True) as graph:
             x = graph.input("x", np.float32, ["rows", 4])
@@ -46,8 +49,11 @@ class GraphWriter:
             graph.output(y, np.float32, ["rows", 8])
     """
 
-    def __init__(self, onnx_file: Path, *, external_data: bool = False) -> None:
+    def __init__(
+        self, onnx_file: Path = Path("model.onnx"), *, external_data: bool = False
+    ) -> None:
         self._onnx_file = onnx_file
+        self._opset = OPSET
         self._data_file = onnx_file.with_name(onnx_file.name + ".data")
         self._external_data = external_data
         self._data: BinaryIO | None = None
@@ -69,7 +75,7 @@ class GraphWriter:
             if self._data is not None:
                 self._data.close()
             if kind is None:
-                self._onnx_file.write_bytes(self._model().SerializeToString(deterministic=True))
+                self._onnx_file.write_bytes(self.to_bytes())
                 whole = True
         finally:
             if not whole:
@@ -124,6 +130,21 @@ class GraphWriter:
         )
         return outputs[0]
 
+    def add(self, node: "GraphNode", names: Mapping[str, str]) -> None:
+        """Adds a copy of a node in which values have other names."""
+        copied = node.copied()
+        for place in (copied.input, copied.output):
+            place[:] = [names.get(name, name) for name in place]
+        self._graph.node.append(copied)
+
+    def use_opset(self, opset: int) -> None:
+        """Declares the nodes of ai.onnx to be of that version."""
+        self._opset = opset
+
+    def to_bytes(self) -> bytes:
+        """The model as a file would hold it."""
+        return self._model().SerializeToString(deterministic=True)
+
     def _append(self, tensor: onnx.TensorProto, data: BinaryIO, array: NDArray[Any]) -> None:
         data.write(bytes(-data.tell() % _ALIGNMENT))
         tensor.data_location = onnx.TensorProto.EXTERNAL
@@ -137,11 +158,12 @@ class GraphWriter:
         data.write(array.data)
 
     def _model(self) -> onnx.ModelProto:
+        ir_version = 9 if self._opset <= OPSET else 10
         model = onnx.ModelProto(
-            ir_version=_IR_VERSION, producer_name="npu-gateway", graph=self._graph
+            ir_version=ir_version, producer_name="npu-gateway", graph=self._graph
         )
-        for domain, version in _OPSETS.items():
-            model.opset_import.add(domain=domain, version=version)
+        model.opset_import.add(domain="", version=self._opset)
+        model.opset_import.add(domain=_MICROSOFT, version=1)
         return model
 
 
@@ -153,12 +175,76 @@ class GraphValue:
     """ONNX's own name in lower case, as "float16" or "int64"."""
     shape: tuple[Dimension, ...]
 
+    @classmethod
+    def of(cls, array: NDArray[Any]) -> Self:
+        """What an array would be declared as."""
+        number = helper.np_dtype_to_tensor_dtype(array.dtype)
+        return cls(onnx.TensorProto.DataType.Name(number).lower(), array.shape)
+
 
 class GraphNode:
     """A node of a graph that is read or edited."""
 
     def __init__(self, node: onnx.NodeProto) -> None:
         self._node = node
+
+    @classmethod
+    def new(
+        cls, operator: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any
+    ) -> Self:
+        """A node of ai.onnx that belongs to no graph yet; it is named after its first output."""
+        node = helper.make_node(operator, inputs, outputs, name=outputs[0], **attributes)
+        return cls(node)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Its attributes: numbers, lists, bytes for strings, and graphs and tensors as onnx's."""
+        return {a.name: helper.get_attribute_value(a) for a in self._node.attribute}
+
+    def reading(self, inputs: Sequence[str]) -> "GraphNode":
+        """A copy that reads these values in place of its own."""
+        copied = self.copied()
+        copied.input[:] = inputs
+        return GraphNode(copied)
+
+    def copied(self) -> onnx.NodeProto:
+        """A copy in onnx's own form."""
+        return deepcopy(self._node)
+
+    def evaluated(self, arrays: Sequence[NDArray[Any] | None], opset: int) -> list[NDArray[Any]]:
+        """What it gives for these inputs, None for one that is left out.
+
+        Raises:
+            GraphNotServed: It cannot be computed without a session.
+        """
+        feeds = {n: a for n, a in zip(self.inputs, arrays, strict=True) if a is not None}
+        try:
+            evaluator: Any = ReferenceEvaluator(self._node, opsets={"": opset})
+            return [np.asarray(value) for value in evaluator.run(None, feeds)]
+        except Exception as error:  # The evaluator raises whatever its operators raise.
+            raise GraphNotServed(f"{self.operator} cannot be computed ({error})") from error
+
+    def inferred(
+        self, inputs: Mapping[str, GraphValue], arrays: Mapping[str, NDArray[Any]], opset: int
+    ) -> list[GraphValue]:
+        """Types and shapes of its outputs, from its inputs' and from those that are known.
+
+        Raises:
+            GraphNotServed: The operator is not one of ai.onnx, or does not take such inputs.
+        """
+        known = {name: numpy_helper.from_array(array, name) for name, array in arrays.items()}
+        types = {
+            name: helper.make_tensor_type_proto(_element_named(value.dtype), value.shape)
+            for name, value in inputs.items()
+        }
+        try:
+            schema = defs.get_schema(self._node.op_type, opset, self._node.domain)
+            found = shape_inference.infer_node_outputs(
+                schema, self._node, types, known, opset_imports=[helper.make_opsetid("", opset)]
+            )
+        except Exception as error:  # The checks of onnx share no base class of their own.
+            raise GraphNotServed(f"{self.operator} cannot be used ({error})") from error
+        return [_of_type(found[name]) for name in self.outputs if name in found]
 
     @property
     def operator(self) -> str:
@@ -196,6 +282,10 @@ class GraphNode:
         self._node.output[index] = value
 
 
+class GraphNotServed(Exception):
+    """A graph has a node that cannot be dealt with; the text says which and why."""
+
+
 class GraphEditor:
     """A model's graph, read without its external data, which stays where it is."""
 
@@ -203,6 +293,38 @@ class GraphEditor:
         """Raises ModelBroken if the file cannot be read or is no ONNX model."""
         self._model = _read(onnx_file)
         self._graph = self._model.graph
+        self._folder = onnx_file.parent
+
+    @property
+    def opset(self) -> int:
+        """The version of ai.onnx that its nodes are of."""
+        versions = {o.domain: o.version for o in self._model.opset_import}
+        return versions.get("", versions.get("ai.onnx", 1))
+
+    def constants(self) -> dict[str, NDArray[Any]]:
+        """Initialisers by name, external data read from beside the file."""
+        base = str(self._folder)
+        return {t.name: numpy_helper.to_array(t, base) for t in self._graph.initializer}
+
+    def raise_opset(self, opset: int) -> None:
+        """Rewrites nodes of an older ai.onnx for that version and functions as their nodes.
+
+        Raises:
+            GraphNotServed: An operator has no such form.
+        """
+        try:
+            model = inliner.inline_local_functions(_without_weights(self._model))
+            if self.opset < opset:
+                model = version_converter.convert_version(model, opset)
+        except Exception as error:  # The converter raises RuntimeError's many cousins.
+            raise GraphNotServed(f"its operators have no form of opset {opset}: {error}") from error
+        weights = [t for t in self._graph.initializer if _is_weight(t)]
+        names = {tensor.name for tensor in weights}
+        inputs = [value for value in model.graph.input if value.name not in names]
+        del model.graph.input[:]
+        model.graph.input.extend(inputs)
+        model.graph.initializer.extend(weights)
+        self._model, self._graph = model, model.graph
 
     @property
     def inputs(self) -> dict[str, GraphValue]:
@@ -233,8 +355,7 @@ class GraphEditor:
 
     def add_cast(self, value: str, dtype: type[np.generic], output: str) -> str:
         """Adds a node that gives a value in another type, under that name."""
-        element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-        return self.add_node("Cast", [value], output, to=element)
+        return self.add_node("Cast", [value], output, to=element(dtype))
 
     def rename(self, names: Mapping[str, str]) -> None:
         """Gives values other names wherever they are written or read, subgraphs included."""
@@ -266,6 +387,11 @@ class GraphEditor:
     def to_bytes(self) -> bytes:
         """The model as a file would hold it."""
         return self._model.SerializeToString(deterministic=True)
+
+
+def element(dtype: type[np.generic]) -> int:
+    """The number that a Cast to a type names."""
+    return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
 def external_data_files(onnx_file: Path) -> list[str]:
@@ -309,6 +435,30 @@ def _read(onnx_file: Path) -> onnx.ModelProto:
     return model
 
 
+def _is_weight(tensor: onnx.TensorProto) -> bool:
+    return tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.ByteSize() > _INLINE_BYTES
+
+
+def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that takes its larger constants as inputs, so that rewriting it costs little."""
+    light = onnx.ModelProto(ir_version=max(model.ir_version, 4), opset_import=model.opset_import)
+    light.functions.extend(model.functions)
+    light.graph.CopyFrom(_emptied(model.graph))
+    named = {value.name for value in light.graph.input}
+    for tensor in model.graph.initializer:
+        if not _is_weight(tensor):
+            light.graph.initializer.append(tensor)
+        elif tensor.name not in named:
+            light.graph.input.append(
+                helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            )
+    return light
+
+
+def _emptied(graph: onnx.GraphProto) -> onnx.GraphProto:
+    return onnx.GraphProto(name=graph.name, node=graph.node, input=graph.input, output=graph.output)
+
+
 def _not_onnx(onnx_file: Path) -> ModelBroken:
     return ModelBroken(
         f"{onnx_file.name} in {onnx_file.parent.name} is not an ONNX model; fetch or export it "
@@ -338,15 +488,22 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def _described(value: onnx.ValueInfoProto) -> GraphValue:
-    tensor = value.type.tensor_type
+    return _of_type(value.type)
+
+
+def _of_type(kind: onnx.TypeProto) -> GraphValue:
+    tensor = kind.tensor_type
     shape = tuple(
         dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in tensor.shape.dim
     )
     return GraphValue(onnx.TensorProto.DataType.Name(tensor.elem_type).lower(), shape)
 
 
+def _element_named(dtype: str) -> int:
+    return onnx.TensorProto.DataType.Value(dtype.upper())
+
+
 def _value_info(
     name: str, dtype: type[np.generic], shape: Sequence[Dimension]
 ) -> onnx.ValueInfoProto:
-    element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    return helper.make_tensor_value_info(name, element, list(shape))
+    return helper.make_tensor_value_info(name, element(dtype), list(shape))

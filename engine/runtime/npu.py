@@ -1,0 +1,149 @@
+"""Npu: opens an encoder on the NPU for one fixed shape, from the cache or compiled.
+
+Knows models by their file and fingerprint, and buckets; nothing of texts, vectors or who waits.
+Rule: it gives a session that runs wholly on the device, or raises NpuFailed; it never falls back.
+"""
+
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import NpuFailed
+from engine.runtime.qnn import compiling
+from engine.runtime.qnn.compiling import Request
+from engine.runtime.qnn.context_cache import Context, ContextCache, Draft, Key
+from engine.runtime.qnn.devices import Device
+from engine.runtime.qnn.options import NpuOptions
+from engine.runtime.session import Session
+from engine.runtime.shapes import Bucket
+
+# The simulator takes 13 s for 12 layers of 512 tokens; a compiler that needs this long hangs.
+TIMEOUT_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderFile:
+    """A model that may run on the NPU."""
+
+    onnx_file: Path
+    fingerprint: str
+    """Changes whenever the file, its external data included, would give other states."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A model opened on the device for one shape."""
+
+    session: Session
+    """int32 in, float32 token states out, shapes as the bucket's."""
+    context: Context
+    was_cached: bool
+    seconds: float
+    """From the call to the session, compiling and waiting included."""
+
+
+class Npu:
+    """A device and its cache; thread-safe. One process compiles one thing at a time."""
+
+    def __init__(
+        self,
+        device: Device,
+        options: NpuOptions,
+        cache: ContextCache,
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        program: Sequence[str] = compiling.PROGRAM,
+    ) -> None:
+        """Takes the device and the options with which it was found.
+
+        Args:
+            device: As `devices.find` gave it.
+            options: With which the process that compiles finds it again.
+            cache: Where contexts are kept.
+            timeout_seconds: The longest that one compilation may take.
+            program: What compiles; tests have others.
+        """
+        self.device = device
+        self._options = options
+        self._cache = cache
+        self._timeout_seconds = timeout_seconds
+        self._program = program
+        self._stopped = threading.Event()
+        self._compiling = threading.Lock()
+
+    @property
+    def provider(self) -> str:
+        """ "npu" or "htp-simulator"."""
+        return self.device.provider
+
+    def key(self, model: EncoderFile, bucket: Bucket) -> Key:
+        """All that a context of this model and shape rests on here."""
+        fields = {
+            "model": model.fingerprint,
+            "bucket": str(bucket),
+            "rules": str(compiling.RULES),
+            **self.device.key_parts(),
+        }
+        return Key(fields)
+
+    def is_cached(self, model: EncoderFile, bucket: Bucket) -> bool:
+        """Whether opening needs no compiling."""
+        return self._cache.find(self.key(model, bucket)) is not None
+
+    def open(self, model: EncoderFile, bucket: Bucket) -> Opened:
+        """Opens a model for runs of exactly that shape.
+
+        A context that the device does not take is compiled again, once.
+
+        Raises:
+            NpuFailed: With the code of whatever failed.
+        """
+        began = time.monotonic()
+        key = self.key(model, bucket)
+        context = self._cache.find(key)
+        session = None if context is None else self._session_or_none(context)
+        was_cached = session is not None
+        if context is None or session is None:
+            if context is not None:
+                self._cache.remove(key)
+            context = self._make(key, model, bucket)
+            session = Session.open_compiled(context.onnx_file, self.device)
+        return Opened(session, context, was_cached, time.monotonic() - began)
+
+    def interrupt(self) -> None:
+        """Ends a running compilation, in whatever thread, and all later ones, for good."""
+        self._stopped.set()
+
+    def _session_or_none(self, context: Context) -> Session | None:
+        try:
+            return Session.open_compiled(context.onnx_file, self.device)
+        except NpuFailed:
+            return None
+
+    def _make(self, key: Key, model: EncoderFile, bucket: Bucket) -> Context:
+        with self._compiling, self._cache.draft(key, self._is_wanted) as draft:
+            if draft is None or not self._is_wanted():
+                raise NpuFailed("compile-stopped", "Compiling for the NPU was stopped.")
+            # Another process may have made it while we waited for the right to.
+            return self._cache.find(key) or self._compile(draft, model, bucket)
+
+    def _compile(self, draft: Draft, model: EncoderFile, bucket: Bucket) -> Context:
+        request = Request(model.onnx_file, bucket, self._options, self.device.key_parts())
+        with tempfile.TemporaryDirectory(
+            prefix="npu-gateway-", ignore_cleanup_errors=True
+        ) as work_folder:
+            facts = compiling.compile_context(
+                request,
+                draft.folder,
+                Path(work_folder),
+                timeout_seconds=self._timeout_seconds,
+                wanted=self._is_wanted,
+                program=self._program,
+            )
+        return draft.publish(facts)
+
+    def _is_wanted(self) -> bool:
+        return not self._stopped.is_set()

@@ -1,0 +1,150 @@
+"""Compiles one graph in a process of its own, so that a crash or a hang costs that graph alone.
+
+Knows the process, its time and how it ended; `runtime.compile_program` knows what is done in it.
+Rule: every end but success is an NpuFailed with a sentence, and the process is gone by then.
+"""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.errors import NpuFailed
+from engine.models import child
+from engine.runtime.qnn.context_cache import CompileFacts
+from engine.runtime.qnn.options import NpuOptions
+from engine.runtime.shapes import Bucket
+
+RULES = 1
+"""Version of what `models.static_graph` writes and `runtime.compile_program` does; part of keys."""
+
+PROGRAM: Sequence[str] = (sys.executable, "-m", "engine.runtime.compile_program")
+"""The command that is given a request; tests have others."""
+
+REQUEST_FILE, RESULT_FILE, FAILURE_FILE = "request.json", "result.json", "failure.json"
+
+_LOG_FILE = "log.txt"
+_SAID_CHARACTERS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to compile, and for what."""
+
+    onnx_file: Path
+    """An encoder, as it is served on the CPU."""
+    bucket: Bucket
+    options: NpuOptions
+    """With which the program finds the device again."""
+    device: Mapping[str, str]
+    """The device's key parts; the program refuses to compile for another."""
+
+    def write(self, work_folder: Path, folder: Path) -> None:
+        """Writes it for the program, which is to put the context into `folder`."""
+        options = asdict(self.options) | {"library": _text(self.options.library)}
+        fields = {
+            "onnx_file": str(self.onnx_file),
+            "bucket": asdict(self.bucket),
+            "options": options | {"provider_options": dict(self.options.provider_options)},
+            "device": dict(self.device),
+            "folder": str(folder),
+        }
+        (work_folder / REQUEST_FILE).write_text(json.dumps(fields), encoding="utf-8")
+
+    @classmethod
+    def read(cls, work_folder: Path) -> tuple["Request", Path]:
+        """What was written: the request, and the folder for the context."""
+        fields = json.loads((work_folder / REQUEST_FILE).read_text(encoding="utf-8"))
+        options = dict(fields["options"])
+        library = options.pop("library")
+        request = cls(
+            Path(fields["onnx_file"]),
+            Bucket(**fields["bucket"]),
+            NpuOptions(**options, library=Path(library) if library else None),
+            fields["device"],
+        )
+        return request, Path(fields["folder"])
+
+
+def compile_context(
+    request: Request,
+    folder: Path,
+    work_folder: Path,
+    *,
+    timeout_seconds: float,
+    wanted: Callable[[], bool],
+    program: Sequence[str] = PROGRAM,
+) -> CompileFacts:
+    """Compiles into `folder` and proves that what was made loads and runs.
+
+    Args:
+        request: What to compile.
+        folder: Empty; takes the context's files.
+        work_folder: Empty; takes the request, the log and what the program reports.
+        timeout_seconds: After so long the process is killed.
+        wanted: Asked several times a second; the process is killed once it says no.
+        program: What is run, with `work_folder` as its one argument.
+
+    Raises:
+        NpuFailed: "compile-timed-out", "compile-stopped" (no longer wanted), "compile-crashed" (by
+            a signal), "compile-failed"; or what the program itself raised.
+    """
+    request.write(work_folder, folder)
+    began = time.monotonic()
+    command = [*program, str(work_folder)]
+    what = f"Compiling {request.onnx_file.parent.name} for {request.bucket} on the NPU"
+    try:
+        for _ in child.run(command, work_folder / _LOG_FILE):
+            if not wanted():
+                raise NpuFailed("compile-stopped", f"{what} was stopped.")
+            if time.monotonic() - began > timeout_seconds:
+                raise NpuFailed(
+                    "compile-timed-out", f"{what} took over {timeout_seconds:g} s and was ended."
+                )
+        return CompileFacts(**_report(work_folder / RESULT_FILE))
+    except child.ChildFailed as error:
+        raise _failure(error, what, work_folder) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise NpuFailed("compile-failed", f"{what} left no result ({error}).") from error
+
+
+def _failure(error: child.ChildFailed, what: str, work_folder: Path) -> NpuFailed:
+    if crash := _crash(error.exit_code):
+        return NpuFailed("compile-crashed", f"{what} crashed ({crash}){_said(error.lines)}")
+    try:
+        reported = _report(work_folder / FAILURE_FILE)
+        return NpuFailed(str(reported["code"]), str(reported["sentence"]))
+    except (OSError, ValueError, KeyError):
+        return NpuFailed("compile-failed", f"{what} failed{_said(error.lines)}")
+
+
+def _crash(exit_code: int | None) -> str:
+    """How the system ended a process; empty if it ended itself."""
+    if exit_code is None:
+        return ""
+    if exit_code < 0:
+        try:
+            return signal.Signals(-exit_code).name
+        except ValueError:
+            return f"signal {-exit_code}"
+    # Windows gives the exception's code, the highest bits of which mean an error.
+    code = exit_code & 0xFFFFFFFF
+    return f"0x{code:08X}" if code >= 0xC0000000 else ""
+
+
+def _said(lines: list[str]) -> str:
+    """The end of a sentence: the last line that is not the native library's greeting."""
+    said = [line for line in lines if not line.startswith("# ")]
+    return f"; it last said: {said[-1][:_SAID_CHARACTERS]}" if said else "; it said nothing."
+
+
+def _report(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _text(path: Path | None) -> str:
+    return "" if path is None else str(path)

@@ -1,0 +1,217 @@
+"""Compiled graphs on disk, remade when anything they rest on changes.
+
+    contexts/<key>/model_ctx.onnx       one node that names the binary beside it
+    contexts/<key>/model_ctx_qnn.bin    what the device loads, weights included
+    contexts/<key>/context.json         what it was made of and from, sizes and hashes
+    contexts/.staging, contexts/.locks  as `models.staging` says
+
+Knows files, neither models nor devices: a key is fields and their hash. Rule: what is found is
+whole to the byte; what is damaged is as if it were not there, and goes when it is replaced or old.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.models.staging import Staging, size_of
+
+CONTEXT_FILE = "model_ctx.onnx"
+"""The file of a context that is opened."""
+
+_FACTS_FILE = "context.json"
+_VERSION = 1
+_KEY_CHARACTERS = 32
+
+# How long a wait for another process goes on without asking whether it is still wanted.
+_TICK = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """All that a context rests on, by name."""
+
+    fields: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """The name of its folder."""
+        text = json.dumps(dict(self.fields), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:_KEY_CHARACTERS]
+
+
+@dataclass(frozen=True, slots=True)
+class CompileFacts:
+    """How a compilation went."""
+
+    seconds: float
+    """What the compiler took, without its process's start and the graph's preparation."""
+    nodes: int
+    """Nodes of the graph that the compiler was given; all of them run on the device."""
+    operators: int
+    """The device's own operators, after fusion; 0 where no trace tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A compiled graph on disk."""
+
+    folder: Path
+    fields: Mapping[str, str]
+    facts: CompileFacts
+    disk_bytes: int
+
+    @property
+    def onnx_file(self) -> Path:
+        """What a session is opened on."""
+        return self.folder / CONTEXT_FILE
+
+
+class Draft:
+    """An empty folder for a context to be made in, and the right to publish it."""
+
+    def __init__(self, cache: "ContextCache", key: Key, staging: Staging) -> None:
+        self._cache = cache
+        self._key = key
+        self._staging = staging
+        self.folder = staging.new_folder("draft")
+
+    def publish(self, facts: CompileFacts) -> Context:
+        """Puts the folder in its place, in one rename, and makes room by taking old ones away."""
+        described = {
+            "version": _VERSION,
+            "key": dict(self._key.fields),
+            "facts": asdict(facts),
+            "files": {path.name: _described(path) for path in sorted(self.folder.iterdir())},
+        }
+        text = json.dumps(described, indent=2)
+        (self.folder / _FACTS_FILE).write_text(text, encoding="utf-8")
+        self._staging.publish(self.folder)
+        self._cache.prune(keep=self._key)
+        folder = self._cache.folder / self._key.digest
+        return Context(folder, self._key.fields, facts, size_of(folder))
+
+
+class ContextCache:
+    """The contexts in a folder; any number of processes may use it at once."""
+
+    def __init__(self, folder: Path, limit_bytes: int) -> None:
+        """Takes a folder, made when it is needed, and how much may be in it.
+
+        One context is kept even where it alone is larger.
+        """
+        self.folder = folder
+        self._limit_bytes = limit_bytes
+
+    def find(self, key: Key) -> Context | None:
+        """The context of that key, if every byte of it is there; it then counts as just used."""
+        folder = self.folder / key.digest
+        described = _read(folder)
+        if described is None or described["key"] != dict(key.fields):
+            return None
+        if any(_described_or_none(folder / n) != d for n, d in described["files"].items()):
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(folder / _FACTS_FILE)
+        return _context(folder, described)
+
+    def contexts(self) -> list[Context]:
+        """All contexts, the last used first; their files are not looked at."""
+        found = sorted(self._used(), reverse=True)
+        described = [(folder, _read(folder)) for _, folder in found]
+        return [_context(folder, facts) for folder, facts in described if facts is not None]
+
+    @contextlib.contextmanager
+    def draft(self, key: Key, wanted: Callable[[], bool]) -> Generator[Draft | None]:
+        """Gives a folder to make a context in, once no other process makes the same.
+
+        Whoever had to wait looks again: the other has probably made it.
+
+        Args:
+            key: Of the context.
+            wanted: Asked several times a second while waiting.
+
+        Yields:
+            The draft; None if it is no longer wanted.
+        """
+        staging = Staging(self.folder, key.digest)
+        while not staging.acquire(_TICK):
+            if not wanted():
+                yield None
+                return
+        try:
+            yield Draft(self, key, staging)
+        finally:
+            staging.release()
+
+    def remove(self, key: Key) -> None:
+        """Takes a context away, unless another process is just making it."""
+        self._remove(self.folder / key.digest)
+
+    def prune(self, keep: Key) -> None:
+        """Takes the contexts away that were not used for longest, until the rest fit."""
+        used = sorted(self._used())
+        total = sum(size_of(folder) for _, folder in used)
+        for _, folder in used:
+            if total <= self._limit_bytes:
+                return
+            if folder.name != keep.digest:
+                total -= size_of(folder)
+                self._remove(folder)
+
+    def _used(self) -> list[tuple[float, Path]]:
+        """Every context's folder, after when it was last used; 0 for one without its facts."""
+        if not self.folder.is_dir():
+            return []
+        folders = [path for path in self.folder.iterdir() if not path.name.startswith(".")]
+        return [(_modified(folder / _FACTS_FILE), folder) for folder in folders]
+
+    def _remove(self, folder: Path) -> None:
+        staging = Staging(self.folder, folder.name)
+        if not staging.acquire(0):
+            return
+        try:
+            # One that is open stays where the system does not let go of open files.
+            with contextlib.suppress(OSError):
+                staging.withdraw()
+        finally:
+            staging.release()
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    try:
+        described = json.loads((folder / _FACTS_FILE).read_text(encoding="utf-8"))
+        usable = described["version"] == _VERSION and bool(described["files"])
+        CompileFacts(**described["facts"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return described if usable else None
+
+
+def _context(folder: Path, described: dict[str, Any]) -> Context:
+    facts = CompileFacts(**described["facts"])
+    return Context(folder, described["key"], facts, size_of(folder))
+
+
+def _described(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": sha256}
+
+
+def _described_or_none(path: Path) -> dict[str, Any] | None:
+    try:
+        return _described(path)
+    except OSError:
+        return None
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
