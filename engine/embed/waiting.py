@@ -10,6 +10,12 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from engine.runtime.shapes import Bucket
+
+# A tenth of a batch may be padding; and rows that differ by so few tokens always share a run, since
+# a run of its own costs a short text more than that.
+_MOST_PADDING, _ALIKE = 0.1, 8
+
 
 @dataclass(slots=True, eq=False)
 class Work:
@@ -23,6 +29,8 @@ class Work:
     """Somebody waits for it: it overtakes texts in bulk."""
     payload: object
     """What is run: a row of token ids, and whatever tells where the vector goes."""
+    is_done: bool = False
+    """A run of it has finished."""
 
 
 class ByLength:
@@ -129,3 +137,47 @@ class Lane:
         index = bisect_left(self._edges, work.tokens)
         self.counts[index] += change
         self.tokens[index] += change * work.tokens
+
+
+class Batch:
+    """Texts of like length, as far as they have been gathered."""
+
+    def __init__(self, max_tokens: int, max_rows: int) -> None:
+        """No text yet; the first may be of any length.
+
+        Args:
+            max_tokens: The most tokens of several texts, padding included.
+            max_rows: The most texts.
+        """
+        self.works: list[Work] = []
+        self._max_tokens, self._max_rows = max_tokens, max_rows
+        self._tokens = 0
+        self._longest = 0
+        self._shortest = 0
+
+    @property
+    def bucket(self) -> Bucket:
+        """Its padded shape."""
+        return Bucket(len(self.works), self._longest)
+
+    def bucket_with(self, work: Work) -> Bucket:
+        """Its padded shape were that text added."""
+        return Bucket(len(self.works) + 1, max(self._longest, work.tokens))
+
+    def has_room(self, work: Work) -> bool:
+        """Whether a text may join: within the limits, and without much padding."""
+        if not self.works:
+            return True
+        rows, longest = len(self.works) + 1, max(self._longest, work.tokens)
+        if rows > self._max_rows or rows * longest > self._max_tokens:
+            return False
+        if longest - min(self._shortest, work.tokens) <= _ALIKE:
+            return True
+        return self._tokens + work.tokens >= (1 - _MOST_PADDING) * rows * longest
+
+    def add(self, work: Work) -> None:
+        """Puts a text that there is room for beside the others."""
+        self._shortest = min(self._shortest, work.tokens) if self.works else work.tokens
+        self._longest = max(self._longest, work.tokens)
+        self._tokens += work.tokens
+        self.works.append(work)
