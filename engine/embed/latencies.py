@@ -143,11 +143,14 @@ class Latencies:
     def to_json(self) -> dict[str, Any]:
         """A plain value that `from_json` reads."""
         return {
-            provider: [
-                {"rows": bucket.rows, "tokens": bucket.tokens, **asdict(figures)}
-                for bucket, figures in shapes.items()
-            ]
-            for provider, shapes in self._figures.items()
+            "providers": {
+                provider: [
+                    {"rows": bucket.rows, "tokens": bucket.tokens, **asdict(figures)}
+                    for bucket, figures in shapes.items()
+                ]
+                for provider, shapes in self._figures.items()
+            },
+            "slowdowns": dict(self._slowdowns),
         }
 
     @classmethod
@@ -155,10 +158,13 @@ class Latencies:
         """What `to_json` gave; empty if it is damaged in any way."""
         latencies = cls(any_shape)
         try:
-            for provider, shapes in cast("Mapping[str, Any]", content).items():
+            stored = cast("Mapping[str, Any]", content)
+            for provider, shapes in stored["providers"].items():
                 for shape in shapes:
                     latencies._put(str(provider), *_parse(shape))
-        except (AttributeError, KeyError, TypeError, ValueError):
+            for provider, mean in stored["slowdowns"].items():
+                latencies._slowdowns[str(provider)] = _time(mean)
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             return cls(any_shape)
         return latencies
 
@@ -225,18 +231,33 @@ def _learn(figures: _Figures, ratio: float, measured_ms: float) -> None:
 
 def _parse(shape: Mapping[str, Any]) -> tuple[Bucket, _Figures]:
     bucket = Bucket(int(shape["rows"]), int(shape["tokens"]))
-    figures = _Figures(
-        median_ms=float(shape["median_ms"]),
-        tail_ms=float(shape["tail_ms"]),
-        calibrated_ms=float(shape["calibrated_ms"]),
+    if min(bucket.rows, bucket.tokens) < 1:
+        raise ValueError("no such shape")
+    return bucket, _Figures(
+        median_ms=_time(shape["median_ms"]),
+        tail_ms=_time(shape["tail_ms"]),
+        calibrated_ms=_time(shape["calibrated_ms"]),
         runs=int(shape["runs"]),
-        error=float(shape["error"]),
+        error=_number(shape["error"]),
         drift=int(shape["drift"]),
     )
-    times = (figures.median_ms, figures.tail_ms, figures.calibrated_ms)
-    if min(bucket.rows, bucket.tokens) < 1 or not all(0 < ms < math.inf for ms in times):
-        raise ValueError("no such shape or time")
-    return bucket, figures
+
+
+def _number(stored: Any) -> float:
+    """A number that is neither negative nor endless.
+
+    Raises:
+        TypeError, ValueError: It is none.
+    """
+    value = float(stored)
+    if not 0 <= value < math.inf:
+        raise ValueError("no such number")
+    return value
+
+
+def _time(stored: Any) -> float:
+    """The same of a time, which is never 0."""
+    return _positive(_number(stored))
 
 
 def _padded(bucket: Bucket) -> int:
