@@ -41,6 +41,7 @@ class Opened:
     """int32 in, float32 token states out, shapes as the bucket's."""
     context: Context
     was_cached: bool
+    """Whether nothing had to be compiled here."""
     seconds: float
     """From the call to the session, compiling and waiting included."""
 
@@ -104,31 +105,34 @@ class Npu:
         began = time.monotonic()
         key = self.key(model, bucket)
         context = self._cache.find(key)
-        session = None if context is None else self._session_or_none(context)
-        was_cached = session is not None
+        session = self._opened(context)
+        compiled = False
         if context is None or session is None:
             if context is not None:
                 self._cache.remove(key)
-            context = self._make(key, model, bucket)
+            context, compiled = self._make(key, model, bucket)
             session = Session.open_compiled(context.onnx_file, self.device)
-        return Opened(session, context, was_cached, time.monotonic() - began)
+        return Opened(session, context, not compiled, time.monotonic() - began)
 
     def interrupt(self) -> None:
         """Ends a running compilation, in whatever thread, and all later ones, for good."""
         self._stopped.set()
 
-    def _session_or_none(self, context: Context) -> Session | None:
+    def _opened(self, context: Context | None) -> Session | None:
         try:
-            return Session.open_compiled(context.onnx_file, self.device)
+            return context and Session.open_compiled(context.onnx_file, self.device)
         except NpuFailed:
             return None
 
-    def _make(self, key: Key, model: EncoderFile, bucket: Bucket) -> Context:
+    def _make(self, key: Key, model: EncoderFile, bucket: Bucket) -> tuple[Context, bool]:
+        """The context, and whether it was compiled here."""
         with self._compiling, self._cache.draft(key, self._is_wanted) as draft:
             if draft is None or not self._is_wanted():
                 raise NpuFailed("compile-stopped", "Compiling for the NPU was stopped.")
             # Another process may have made it while we waited for the right to.
-            return self._cache.find(key) or self._compile(draft, model, bucket)
+            if context := self._cache.find(key):
+                return context, False
+            return self._compile(draft, model, bucket), True
 
     def _compile(self, draft: Draft, model: EncoderFile, bucket: Bucket) -> Context:
         request = Request(model.onnx_file, bucket, self._options, self.device.key_parts())

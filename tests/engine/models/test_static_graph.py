@@ -1,0 +1,294 @@
+"""Static graphs, run on the CPU beside what they were made of, and looked into."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from encoder_models import LOWEST, EncoderForm, write_fused, write_published
+from onnx import TensorProto, helper, numpy_helper, shape_inference
+
+from engine.errors import ModelBroken, NpuFailed
+from engine.models.static_graph import MASK_BIAS, static_graph
+from engine.runtime.qnn import compiling
+from engine.runtime.session import Session
+
+FORM = EncoderForm()
+STATES = ["last_hidden_state"]
+
+WRITERS = {
+    "fused": write_fused,
+    "opset 11": lambda folder: write_published(folder, opset=11),
+    "opset 14": lambda folder: write_published(folder, opset=14),
+    "opset 17": lambda folder: write_published(folder, opset=17),
+}
+
+
+@pytest.fixture(params=WRITERS)
+def onnx_file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return WRITERS[request.param](tmp_path / "encoder")
+
+
+def feeds_of(lengths: list[int], tokens: int, seed: int = 1) -> dict[str, np.ndarray]:
+    """Random ids, of which each row has so many."""
+    shape = len(lengths), tokens
+    mask = (np.arange(tokens) < np.array(lengths)[:, None]).astype(np.int32)
+    ids = np.random.default_rng(seed).integers(1, FORM.vocabulary, shape, dtype=np.int32)
+    segments = (np.arange(tokens) >= tokens // 2).astype(np.int32) * np.ones_like(mask)
+    return {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": segments * mask}
+
+
+def run(session: Session, feeds: dict[str, np.ndarray]) -> np.ndarray:
+    given = {n: feeds[n].astype(tensor.dtype) for n, tensor in session.inputs.items()}
+    return session.run(given, STATES)[0]
+
+
+def opened(graph: bytes) -> Session:
+    return Session.open(Path("static.onnx"), graph=graph)
+
+
+@pytest.mark.parametrize(("lengths", "tokens"), [([5], 8), ([16, 1, 9], 16), ([3, 8], 8)])
+def test_tokens_get_the_states_that_the_file_gives_them(
+    onnx_file: Path, lengths: list[int], tokens: int
+):
+    feeds = feeds_of(lengths, tokens)
+    got = run(opened(static_graph(onnx_file, len(lengths), tokens)), feeds)
+    expected = run(Session.open(onnx_file), feeds)
+    shown = feeds["attention_mask"] == 1
+    np.testing.assert_allclose(got[shown], expected[shown], atol=2e-5)
+
+
+def test_inputs_are_int32_and_shapes_are_fixed(onnx_file: Path):
+    session = opened(static_graph(onnx_file, 2, 16))
+    asked = Session.open(onnx_file).inputs
+    assert {(t.name, t.dtype, t.shape) for t in session.inputs.values()} == {
+        (name, np.int32, (2, 16)) for name in asked
+    }
+    assert [t.shape for t in session.outputs.values()] == [(2, 16, FORM.hidden)]
+
+
+def test_only_plain_operators_and_no_shape_arithmetic_are_left(onnx_file: Path):
+    model = onnx.load_from_string(static_graph(onnx_file, 2, 16))
+    assert {node.domain for node in model.graph.node} == {""}
+    computed = {"Shape", "Slice", "Concat", "Unsqueeze", "Range", "Expand", "Where", "Constant"}
+    assert computed.isdisjoint({node.op_type for node in model.graph.node})
+
+
+def rowless_sums(graph: bytes, rows: int, tokens: int) -> list[str]:
+    """Sums of rows with a table of tokens that has none: what trap 1 of the NPU gets wrong."""
+    model = shape_inference.infer_shapes(onnx.load_from_string(graph), strict_mode=True)
+    shapes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        shapes[value.name] = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "Add" and len(shapes[node.output[0]]) == 3
+        for name in node.input
+        if shapes[name] in ([tokens, FORM.hidden], [1, tokens, FORM.hidden])
+    ]
+
+
+@pytest.mark.parametrize("rows", [2, 4, 7, 8])
+def test_no_table_of_positions_is_added_to_several_rows_at_once(onnx_file: Path, rows: int):
+    assert rowless_sums(static_graph(onnx_file, rows, 16), rows, 16) == []
+
+
+def test_the_check_for_such_sums_finds_one():
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "c"], ["y"], name="trap")],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 16, FORM.hidden])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 16, FORM.hidden])],
+        [numpy_helper.from_array(np.zeros((1, 16, FORM.hidden), np.float32), "c")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    assert rowless_sums(model.SerializeToString(), 2, 16) == ["trap"]
+
+
+def test_no_constant_is_lower_than_the_bias_of_masks(onnx_file: Path):
+    model = onnx.load_from_string(static_graph(onnx_file, 2, 16))
+    floats = [numpy_helper.to_array(t) for t in model.graph.initializer]
+    lowest = min(array.min() for array in floats if array.dtype == np.float32)
+    assert lowest >= MASK_BIAS
+
+
+def test_a_row_of_padding_and_a_single_token_are_finite(onnx_file: Path):
+    states = run(opened(static_graph(onnx_file, 3, 8)), feeds_of([0, 1, 8], 8))
+    assert np.isfinite(states).all()
+    assert np.abs(states).max() < 100
+
+
+def test_a_row_does_not_depend_on_its_neighbours(onnx_file: Path):
+    session = opened(static_graph(onnx_file, 3, 8))
+    feeds = feeds_of([5, 8, 2], 8)
+    alone = {name: array.copy() for name, array in feeds.items()}
+    for array in alone.values():
+        array[0], array[2] = array[1], array[1]
+    np.testing.assert_allclose(run(session, feeds)[1], run(session, alone)[1], atol=1e-6)
+
+
+def test_what_stands_in_the_padding_does_not_matter(onnx_file: Path):
+    session = opened(static_graph(onnx_file, 1, 8))
+    feeds = feeds_of([5], 8)
+    other = {name: array.copy() for name, array in feeds.items()}
+    other["input_ids"][:, 5:] = 7
+    np.testing.assert_allclose(run(session, feeds)[:, :5], run(session, other)[:, :5], atol=1e-6)
+
+
+def test_weights_in_a_file_of_their_own_are_taken_in(tmp_path: Path):
+    plain = write_published(tmp_path / "plain", opset=14)
+    beside = tmp_path / "beside" / "model.onnx"
+    beside.parent.mkdir()
+    onnx.save(onnx.load(plain), beside, save_as_external_data=True, location="w", size_threshold=64)
+    assert static_graph(beside, 1, 8) == static_graph(plain, 1, 8)
+
+
+# Masks that other exporters write
+
+
+def masked_model(mask_nodes: list[onnx.NodeProto], tensors: list[onnx.TensorProto]) -> bytes:
+    """Scores [rows, 1, tokens, tokens] of ids, masked by nodes that read `scores` and the mask."""
+    table = np.random.default_rng(0).normal(size=(FORM.vocabulary, 8)).astype(np.float32)
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["words"]),
+        helper.make_node("Transpose", ["words"], ["turned"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["words", "turned"], ["products"]),
+        helper.make_node("Unsqueeze", ["products", "one"], ["scores"]),
+        *mask_nodes,
+        helper.make_node("Softmax", ["masked"], ["softmax"], axis=-1),
+        helper.make_node("IsNaN", ["softmax"], ["nan"]),
+        helper.make_node("Where", ["nan", "zero", "softmax"], ["weights"]),
+        helper.make_node("Squeeze", ["weights", "one"], ["squeezed"]),
+        helper.make_node("MatMul", ["squeezed", "words"], STATES),
+    ]
+    axes = ["batch", "sequence"]
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, axes)
+        for name in ("input_ids", "attention_mask")
+    ]
+    output = helper.make_tensor_value_info(STATES[0], TensorProto.FLOAT, [*axes, 8])
+    constants = {"table": table, "one": np.array([1]), "zero": np.array(0, np.float32)}
+    constants |= {"two": np.array([2]), "lowest": np.array(LOWEST, np.float32)}
+    constants |= {"low": np.array(-np.inf, np.float32), "axes": np.array([1, 2])}
+    tensors = [*tensors, *(numpy_helper.from_array(a, n) for n, a in constants.items())]
+    graph = helper.make_graph(nodes, "g", inputs, [output], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return model.SerializeToString()
+
+
+AS_BOOL = [
+    helper.make_node("Unsqueeze", ["attention_mask", "axes"], ["wide"]),
+    helper.make_node("Cast", ["wide"], ["shown"], to=TensorProto.BOOL),
+]
+MASKS = {
+    "a bias chosen by the mask, as PyTorch's own attention has it": [
+        *AS_BOOL,
+        helper.make_node("Where", ["shown", "zero", "lowest"], ["bias"]),
+        helper.make_node("Add", ["scores", "bias"], ["masked"]),
+    ],
+    "scores filled where there is padding, as DistilBERT has it": [
+        *AS_BOOL,
+        helper.make_node("Not", ["shown"], ["hidden"]),
+        helper.make_node("Shape", ["scores"], ["shape"]),
+        helper.make_node("Expand", ["hidden", "shape"], ["everywhere"]),
+        helper.make_node("Where", ["everywhere", "low", "scores"], ["masked"]),
+    ],
+    "scores kept where there is none": [
+        *AS_BOOL,
+        helper.make_node("Where", ["shown", "scores", "low"], ["masked"]),
+    ],
+}
+
+
+@pytest.mark.parametrize("nodes", MASKS.values(), ids=MASKS)
+def test_a_mask_is_known_by_what_it_does(nodes: list[onnx.NodeProto], tmp_path: Path):
+    onnx_file = tmp_path / "model.onnx"
+    onnx_file.write_bytes(masked_model(nodes, []))
+    graph = static_graph(onnx_file, 2, 8)
+    feeds = feeds_of([8, 5], 8)
+    np.testing.assert_allclose(
+        run(opened(graph), feeds), run(Session.open(onnx_file), feeds), atol=1e-5
+    )
+    operators = {node.op_type for node in onnx.load_from_string(graph).graph.node}
+    assert operators.isdisjoint({"Where", "IsNaN", "Not", "Expand", "Greater"})
+    assert np.isfinite(run(opened(graph), feeds_of([0, 1], 8))).all()
+
+
+# Refusals
+
+
+def edited(source: Path, target: Path, **changes: object) -> Path:
+    """The same file with attributes of its Attention nodes set."""
+    model = onnx.load(source)
+    for node in model.graph.node:
+        if node.op_type == "Attention":
+            node.attribute.extend(helper.make_attribute(n, v) for n, v in changes.items())
+    onnx.save(model, target)
+    return target
+
+
+def test_attention_of_another_kind_is_refused_by_name(tmp_path: Path):
+    source = write_fused(tmp_path / "encoder")
+    causal = edited(source, tmp_path / "causal.onnx", unidirectional=1)
+    with pytest.raises(NpuFailed, match=r"causal\.onnx .* unidirectional") as caught:
+        static_graph(causal, 1, 8)
+    assert caught.value.code == "graph-not-served"
+
+
+def test_an_operator_without_a_plain_form_is_refused_by_name(tmp_path: Path):
+    model = onnx.load(write_fused(tmp_path / "encoder"))
+    for node in model.graph.node:
+        if node.op_type == "BiasGelu":
+            node.op_type = "QuickGelu"
+            del node.input[1:]
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(NpuFailed, match=r"com\.microsoft\.QuickGelu"):
+        static_graph(tmp_path / "other.onnx", 1, 8)
+
+
+def test_another_input_is_refused_by_name(tmp_path: Path):
+    model = onnx.load(write_published(tmp_path / "encoder"))
+    model.graph.input.append(helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [1]))
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(NpuFailed, match="it takes pixels"):
+        static_graph(tmp_path / "other.onnx", 1, 8)
+
+
+def test_more_tokens_than_positions_are_refused(onnx_file: Path):
+    with pytest.raises(NpuFailed) as caught:
+        static_graph(onnx_file, 1, FORM.positions * 2)
+    assert caught.value.code == "graph-not-served"
+
+
+def test_what_is_no_model_is_broken(tmp_path: Path):
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(ModelBroken):
+        static_graph(tmp_path / "model.onnx", 1, 8)
+
+
+# What contexts on disk rest on
+
+
+def test_whoever_changes_what_is_written_raises_the_version_of_the_rules(tmp_path: Path):
+    """Contexts compiled by an older version would be found otherwise. New hash: RULES + 1."""
+    files = write_fused(tmp_path / "a"), write_published(tmp_path / "b", opset=14)
+    written = [laid_out(static_graph(file, 2, 16)) for file in files]
+    digest = hashlib.sha256("\n".join(written).encode()).hexdigest()[:16]
+    assert (compiling.RULES, digest) == (1, "99fc33fe35fe44a4")
+
+
+def laid_out(graph: bytes) -> str:
+    """A graph's nodes, values numbered as they appear, and the shapes of its constants."""
+    model = onnx.load_from_string(graph)
+    numbers: dict[str, int] = {}
+    lines = []
+    for node in model.graph.node:
+        values = [numbers.setdefault(name, len(numbers)) for name in (*node.input, *node.output)]
+        attributes = [
+            (attribute.name, helper.get_attribute_value(attribute)) for attribute in node.attribute
+        ]
+        lines.append(f"{node.op_type} {values} {sorted(attributes)}")
+    constants = {numbers[t.name]: (t.data_type, list(t.dims)) for t in model.graph.initializer}
+    return "\n".join([*lines, str(sorted(constants.items()))])
