@@ -9,7 +9,7 @@ room. A provider is listed as used only where the runtime itself says that it ru
 
 import onnxruntime as ort
 
-from engine.runtime.qnn import devices
+from engine.runtime.qnn import devices, plugin
 
 CPU = "cpu"
 NPU = devices.NPU
@@ -33,6 +33,6 @@ def short_name(runtime_name: str, device: devices.Device | None = None) -> str:
 
     The runtime has one name for the NPU and its simulator; `device` says which of them it is.
     """
-    if device is not None and runtime_name == devices.RUNTIME_NAME:
+    if device is not None and runtime_name == plugin.RUNTIME_NAME:
         return device.provider
     return _SHORT_NAMES.get(runtime_name, runtime_name)

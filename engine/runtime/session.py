@@ -2,15 +2,12 @@
 
 Knows nothing of tokens, prompts or vectors. Files are opened only through `open`, which refuses
 what is not a model with a sentence; `models.folder` has refused unsafe external data before.
-Rule: what a session runs on is what the runtime assigned its nodes to, never what it was asked for
-(`get_providers()` lists the NPU first where every node runs on the CPU). On an NPU sessions are
-strict: a node that would run elsewhere is an error.
+Rule: a session runs on what the runtime assigned its nodes to, never on what it was asked for.
 """
 # ONNX Runtime carries no types of its own; they end at this door.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +17,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from engine.errors import ModelBroken, NpuFailed
-from engine.runtime import large_pages, providers
-from engine.runtime.qnn.devices import Device
+from engine.errors import ModelBroken
+from engine.runtime import large_pages, providers, strict
+from engine.runtime.native_errors import reason
+from engine.runtime.qnn.devices import Device, Target, target
 
 Array = NDArray[Any]
 
@@ -83,10 +81,11 @@ class Session:
         self._session = session
         self.inputs = {tensor.name: tensor for tensor in map(_tensor, session.get_inputs())}
         self.outputs = {tensor.name: tensor for tensor in map(_tensor, session.get_outputs())}
-        self.assignment = _assignment(session, device)
+        self.assignment = strict.assignment(session, device)
         """Provider to the number of the graph's nodes that it was given."""
         self.provider = max(self.assignment, key=self.assignment.__getitem__, default=providers.CPU)
-        """The provider that runs it; with `assignment` more than one, the one with most nodes."""
+        """The provider that runs it, from `assignment`: all of it, or the most of it."""
+        self._device = device
 
     @classmethod
     def open(cls, onnx_file: Path, *, threads: int = 0, graph: bytes | None = None) -> "Session":
@@ -101,7 +100,7 @@ class Session:
         Raises:
             ModelBroken: The file is no ONNX model or uses what this runtime does not know.
         """
-        options = _options(threads)
+        options = strict.options(threads)
         options.add_session_config_entry(
             "session.intra_op.spin_duration_us", str(_SPIN_MICROSECONDS)
         )
@@ -118,7 +117,7 @@ class Session:
         except Exception as error:  # The runtime's errors share no base class of their own.
             raise ModelBroken(
                 f"{onnx_file.name} in {onnx_file.parent.name} is not a model that ONNX Runtime "
-                f"{providers.runtime_version()} can open ({_first_line(error)}); fetch or export "
+                f"{providers.runtime_version()} can open ({reason(error)}); fetch or export "
                 f"it again."
             ) from error
         large_pages.use()
@@ -132,7 +131,7 @@ class Session:
             NpuFailed: "context-refused" if it is damaged, incomplete or made for another device;
                 "ran-on-cpu" if the device would not run all of it.
         """
-        return cls._strict(str(context_file), _strict_options(device), device, "context-refused")
+        return cls(strict.open_context(context_file, device), device)
 
     @classmethod
     def compiled(
@@ -149,29 +148,27 @@ class Session:
         Raises:
             NpuFailed: "compile-failed"; "ran-on-cpu" if the device would not run all of it.
         """
-        tracing = {} if trace_folder is None else _tracing(trace_folder)
-        options = _strict_options(device, tracing)
-        options.add_session_config_entry("ep.context_enable", "1")
-        options.add_session_config_entry("ep.context_embed_mode", "0")
-        options.add_session_config_entry("ep.context_file_path", str(context_file))
-        return cls._strict(graph, options, device, "compile-failed")
+        return cls(strict.compile_graph(graph, device, context_file, trace_folder), device)
 
-    @classmethod
-    def _strict(
-        cls, source: str | bytes, options: "ort.SessionOptions", device: Device, code: str
-    ) -> "Session":
-        try:
-            session = ort.InferenceSession(source, options)
-        except Exception as error:  # The runtime's errors share no base class of their own.
-            raise _npu_failure(error, device, code) from error
-        opened = cls(session, device)
-        if set(opened.assignment) != {device.provider}:
-            raise _ran_on_cpu(device)
-        return opened
+    @property
+    def target(self) -> Target | None:
+        """What the opened context was compiled for; None if this is no compiled context."""
+        return target(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
-        """Runs once; returns the named outputs in that order."""
-        return [np.asarray(value) for value in self._session.run(list(outputs), dict(feeds))]
+        """Runs once; returns the named outputs in that order.
+
+        Raises:
+            NpuFailed: A run on a device failed. "device-lost": the NPU crashed and this session
+                is worth nothing more; "run-failed": anything else.
+        """
+        try:
+            values = self._session.run(list(outputs), dict(feeds))
+        except Exception as error:  # The runtime's errors share no base class of their own.
+            if self._device is None:
+                raise
+            raise strict.run_failure(error, self._device) from error
+        return [np.asarray(value) for value in values]
 
     def binding(self) -> "Binding":
         """A set of arrays that stay bound from run to run."""
@@ -217,50 +214,6 @@ class Binding:
         value = ort.OrtValue.ortvalue_from_numpy(array)
         self._kept[slot] = (value, array)
         return value
-
-
-def _options(threads: int) -> "ort.SessionOptions":
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    return options
-
-
-def _strict_options(device: Device, more: Mapping[str, str] | None = None) -> "ort.SessionOptions":
-    options = _options(threads=1)
-    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    options.add_provider_for_devices([device.handle], device.provider_options() | dict(more or {}))
-    return options
-
-
-def _tracing(folder: Path) -> dict[str, str]:
-    return {"enable_framework_op_trace": "1", "framework_op_trace_dir": str(folder)}
-
-
-def _assignment(session: "ort.InferenceSession", device: Device | None) -> dict[str, int]:
-    nodes: Counter[str] = Counter()
-    for part in session.get_provider_graph_assignment_info():
-        nodes[providers.short_name(str(part.ep_name), device)] += len(part.get_nodes())
-    return dict(nodes)
-
-
-def _npu_failure(error: Exception, device: Device, code: str) -> NpuFailed:
-    if "fallback to CPU EP has been explicitly disabled" in str(error):
-        return _ran_on_cpu(device)
-    return NpuFailed(code, f"The {device.provider} refuses the graph: {_first_line(error)}.")
-
-
-def _ran_on_cpu(device: Device) -> NpuFailed:
-    return NpuFailed(
-        "ran-on-cpu",
-        f"Parts of the graph, or all of it, would run on the CPU and not on the "
-        f"{device.provider}; the runtime's own lines in the log say why.",
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
 def _tensor(argument: Any) -> Tensor:

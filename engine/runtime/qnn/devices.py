@@ -1,7 +1,7 @@
 """Devices: which NPU is there, silicon or simulator, and if there is none, why.
 
-Alone imports onnxruntime-qnn. Knows no models and opens no sessions: whether a graph really runs on
-the device is proved by the strict sessions of `runtime.session`, never by what is listed here.
+Knows no models and opens no sessions: that a graph really runs on the device is proved by the
+sessions of `runtime.strict`, never by what is listed here.
 Rule: a device of type NPU is silicon. The plugin also offers the CPU; that is its HTP simulator,
 which is used only where it was asked for and never goes by the name of the NPU.
 """
@@ -9,50 +9,23 @@ which is used only where it was asked for and never goes by the name of the NPU.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
 
-import os
 import platform
-import sys
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
 
 from engine.errors import NpuFailed
+from engine.runtime.qnn import plugin
 from engine.runtime.qnn.chips import CHIPS
 from engine.runtime.qnn.options import NpuOptions
-
-try:
-    import onnxruntime_qnn
-    from onnxruntime_qnn import build_and_package_info
-except ImportError:  # An extra, and not on every platform.
-    onnxruntime_qnn = None
-    build_and_package_info = None
 
 NPU = "npu"
 """Qualcomm's HTP in silicon."""
 
 SIMULATOR = "htp-simulator"
-"""The HTP's simulator on the CPU: same results, some hundred times slower."""
-
-RUNTIME_NAME = "QNNExecutionProvider"
-"""What ONNX Runtime calls both."""
-
-_PACKAGE = "onnxruntime-qnn"
-
-# (onnxruntime, onnxruntime-qnn) that were run together, and whether they work: minor versions.
-_PAIRS = {
-    ("1.32", "2.7"): True,
-    ("1.32", "2.6"): True,
-    ("1.32", "2.3"): False,  # "invalid ort_version_supported=0 (expected at least 22)"
-}
-
-# A plugin stays registered until the process ends: unregistering it under a live session crashes.
-_registering = threading.Lock()
-_registered: list[Path] = []
+"""The HTP's simulator on the CPU, about a hundred times slower than the CPU itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +52,14 @@ class Device:
     driver: str
     onnxruntime: str
     plugin: str
-    """Version of the package onnxruntime-qnn."""
+    """Version of the package onnxruntime-qnn, or the path of a library given in its place."""
     qairt: str
     """Version of Qualcomm's libraries that the package holds."""
     note: str
     """A sentence on what is doubtful, as versions that were never tried together."""
     options: Mapping[str, str]
     handle: Any = field(repr=False, compare=False)
-    """The device as the runtime knows it, for `runtime.session` alone."""
+    """The device as the runtime knows it, for `runtime.strict` alone."""
 
     def provider_options(self) -> dict[str, str]:
         """What the plugin is given; the user's options are in it."""
@@ -106,105 +79,86 @@ class Device:
         return parts | {f"option {name}": self.options[name] for name in sorted(self.options)}
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a context was compiled for."""
+
+    qairt: str
+    architecture: str
+    soc: str
+
+
 def find(options: NpuOptions) -> Device | Absence:
-    """Looks for an NPU, and for the simulator if that is asked for; raises nothing."""
+    """Looks for an NPU, and for the simulator if that is asked for; raises nothing.
+
+    The plugin is loaded into this process at the first call, for good.
+    """
     try:
         return _find(options)
     except NpuFailed as failure:
         return Absence(failure.code, str(failure))
 
 
+def target(metadata: Mapping[str, str]) -> Target | None:
+    """Reads from a model's metadata what it was compiled for; None if it was not compiled.
+
+    The plugin writes backend, QAIRT, API, architecture, SoC and more, as
+    "v2:6:2.51.0:5.51.0:73:60:0:0"; it leaves the architecture 0 where the SoC tells.
+    """
+    facts = metadata.get(f"ep_compatibility_info.{plugin.RUNTIME_NAME}", "").split(":")
+    if len(facts) < 6 or facts[0] != "v2":
+        return None
+    qairt, architecture, soc = facts[2], facts[4], facts[5]
+    chip = CHIPS.get(soc)
+    return Target(qairt, chip.architecture if chip else f"v{architecture}", soc)
+
+
 def _find(options: NpuOptions) -> Device:
     options.check()
-    library = options.library or _packaged_library()
-    plugin = "" if options.library else metadata.version(_PACKAGE)
-    works = _PAIRS.get((_minor(ort.__version__), _minor(plugin)))
-    if works is False:
-        raise NpuFailed(
-            "versions-do-not-match",
-            f"{_PACKAGE} {plugin} does not work with onnxruntime {ort.__version__}; "
-            f"install one that does: pip install -U npu-gateway[qnn].",
-        )
-    _register(library)
-    return _device(_choose(options), options, plugin, "" if works else _untried(plugin))
-
-
-def _packaged_library() -> Path:
-    if onnxruntime_qnn is None:
-        raise NpuFailed(
-            "not-installed",
-            f"The package {_PACKAGE} is not installed, so an NPU cannot be used; where there is "
-            f"one: pip install npu-gateway[qnn].",
-        )
-    return Path(str(onnxruntime_qnn.get_library_path()))
-
-
-def _untried(plugin: str) -> str:
-    what = f"{_PACKAGE} {plugin}" if plugin else "This plugin library"
-    return f"{what} has not been tried with onnxruntime {ort.__version__}."
-
-
-def _minor(version: str) -> str:
-    return ".".join(version.split(".")[:2])
-
-
-def _register(library: Path) -> None:
-    with _registering:
-        if library in _registered:
-            return
-        if _registered:
-            raise NpuFailed(
-                "library-broken",
-                f"The plugin library {_registered[0]} is in use already; restart to use {library}.",
-            )
-        _let_the_npu_find_its_libraries(library.parent)
-        try:
-            ort.register_execution_provider_library(RUNTIME_NAME, str(library))
-        except Exception as error:  # The runtime's errors share no base class of their own.
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
-            raise NpuFailed(
-                "library-broken",
-                f"ONNX Runtime {ort.__version__} cannot use the plugin library {library} "
-                f"({reason}); install {_PACKAGE} again.",
-            ) from error
-        _registered.append(library)
-
-
-def _let_the_npu_find_its_libraries(folder: Path) -> None:
-    """On Windows the driver looks for the NPU's own code nowhere else (onnxruntime-qnn 593)."""
-    if sys.platform == "win32" and platform.machine() == "ARM64":
-        os.environ.setdefault("ADSP_LIBRARY_PATH", str(folder))  # noqa: TID251 - for the driver.
+    loaded = plugin.load(options.library)
+    return _device(_choose(options), options, loaded)
 
 
 def _choose(options: NpuOptions) -> Any:
+    """The runtime's handle of silicon, or of the simulator where that was asked for."""
     offered = {
-        device.device.type.name: device
-        for device in ort.get_ep_devices()
-        if device.ep_name == RUNTIME_NAME and device.device.metadata.get("is_virtual") != "1"
+        offer.device.type.name: offer
+        for offer in ort.get_ep_devices()
+        if offer.ep_name == plugin.RUNTIME_NAME and offer.device.metadata.get("is_virtual") != "1"
     }
     if "NPU" in offered:
         return offered["NPU"]
     if options.simulator and "CPU" in offered:
         return offered["CPU"]
     if options.simulator:
-        raise NpuFailed("no-device", f"{_PACKAGE} has no HTP simulator on this platform.")
-    raise NpuFailed("no-device", f"{_PACKAGE} finds no Qualcomm NPU in this machine.")
+        raise NpuFailed(
+            "no-device", f"{plugin.PACKAGE} has no HTP simulator for {plugin.PLATFORM}."
+        )
+    raise NpuFailed(
+        "no-device", f"{plugin.PACKAGE} finds no Qualcomm NPU in this machine.{_emulation_advice()}"
+    )
 
 
-def _device(handle: Any, options: NpuOptions, plugin: str, note: str) -> Device:
+def _emulation_advice() -> str:
+    if plugin.PLATFORM != "win-amd64" or not platform.processor().startswith("ARM"):
+        return ""
+    return " This Python is built for x64 and only emulated here: install Python for ARM64."
+
+
+def _device(handle: Any, options: NpuOptions, loaded: plugin.Plugin) -> Device:
     is_silicon = handle.device.type.name == "NPU"
     facts = dict(handle.device.metadata) | dict(handle.ep_metadata)
     chip = None if is_silicon else CHIPS[options.soc]
     return Device(
         provider=NPU if is_silicon else SIMULATOR,
-        name=str(facts.get("Description", "Qualcomm NPU")) if chip is None else f"HTP of {chip}",
+        name=f"HTP of {chip}" if chip else str(facts.get("Description", "Qualcomm NPU")),
         soc=chip.soc if chip else "",
         architecture=chip.architecture if chip else "",
         driver=str(facts.get("os_driver_version", "")),
         onnxruntime=str(ort.__version__),
-        plugin=plugin,
-        qairt=build_and_package_info.qnn_version if plugin and build_and_package_info else "",
-        note=note,
+        plugin=loaded.version,
+        qairt=loaded.qairt,
+        note=loaded.note,
         options=_provider_options(options, is_silicon),
         handle=handle,
     )
