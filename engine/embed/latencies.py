@@ -32,6 +32,11 @@ _GUESSED_MS_PER_TOKEN = 0.1
 _LONGEST_STALL = 100.0
 
 
+# With each run of another provider stalls are forgotten by so much: one that is given nothing since
+# it stalled could never show that it no longer does.
+_FORGIVEN = 0.01
+
+
 @dataclass(frozen=True, slots=True)
 class Latency:
     """What is known of one shape on one provider."""
@@ -118,8 +123,7 @@ class Latencies:
         figures, ratio = self._figures[provider][nearest], measured / self.predict(provider, bucket)
         scale = figures.median_ms / self.predict(provider, bucket)
         _learn(figures, ratio, measured * scale)
-        mean = self._slowdowns.get(provider, 1.0)
-        self._slowdowns[provider] = mean + _SHARE / 2 * (min(ratio, _LONGEST_STALL) - mean)
+        self._learn_slowdown(provider, min(ratio, _LONGEST_STALL))
 
     def is_drifting(self, provider: str, bucket: Bucket) -> bool:
         """Whether 20 runs in a row took over twice, or under half, as long as calibrated.
@@ -167,6 +171,13 @@ class Latencies:
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             return cls(any_shape)
         return latencies
+
+    def _learn_slowdown(self, provider: str, ratio: float) -> None:
+        mean = self._slowdowns.get(provider, 1.0)
+        self._slowdowns[provider] = mean + _SHARE / 2 * (ratio - mean)
+        for other, slowdown in self._slowdowns.items():
+            if other != provider:
+                self._slowdowns[other] = slowdown + _FORGIVEN * (1 - slowdown)
 
     def _put(self, provider: str, bucket: Bucket, figures: _Figures) -> None:
         shapes = self._figures.setdefault(provider, {})

@@ -94,6 +94,16 @@ def test_stalls_in_every_twentieth_run_leave_the_median_and_show_in_the_mean() -
     assert 1.5 < latencies.slowdown("npu") < 10
 
 
+def test_stalls_are_forgotten_while_others_run_since_nothing_else_would_prove_them_over() -> None:
+    latencies = known(10.0)
+    latencies.calibrate("cpu", NPU, [10.0])
+    latencies.record("npu", NPU, 500.0)
+    assert latencies.slowdown("npu") > 3
+    for _ in range(400):
+        latencies.record("cpu", NPU, 10.0)
+    assert latencies.slowdown("npu") == pytest.approx(1.0, abs=0.1)
+
+
 def test_the_tail_is_exceeded_by_about_one_run_in_twenty() -> None:
     latencies, numbers = known(10.0), random.Random(1)
     exceeded = 0
