@@ -1,4 +1,4 @@
-"""The HTP simulator as a device, a graph small enough for it, and programs of their own."""
+"""The HTP simulator as a device, and programs in processes of their own."""
 
 import os
 import subprocess
@@ -6,30 +6,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from engine.runtime.qnn.devices import Absence, Device, find
 from engine.runtime.qnn.options import NpuOptions
 
 Child = Callable[..., subprocess.CompletedProcess[str]]
-
-WEIGHT = np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32)
-X = np.random.default_rng(1).standard_normal((4, 8)).astype(np.float32)
-
-
-def two_nodes(rows: int | str = 4) -> bytes:
-    """relu(x @ WEIGHT); `rows` may be the name of a free dimension."""
-    nodes = [
-        helper.make_node("MatMul", ["x", "w"], ["product"]),
-        helper.make_node("Relu", ["product"], ["y"]),
-    ]
-    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [rows, 8]) for n in "xy"]
-    weight = [numpy_helper.from_array(WEIGHT, "w")]
-    graph = helper.make_graph(nodes, "g", values[:1], values[1:], weight)
-    opsets = [helper.make_opsetid("", 20)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
 
 
 @pytest.fixture(scope="session")
