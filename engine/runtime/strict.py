@@ -44,6 +44,12 @@ def assignment(session: "ort.InferenceSession", device: Device | None) -> dict[s
     return dict(nodes)
 
 
+def prove(session: "ort.InferenceSession", device: Device) -> None:
+    """Raises NpuFailed, "ran-on-cpu", unless every node is assigned to the device."""
+    if set(assignment(session, device)) != {device.provider}:
+        raise _ran_on_cpu(device)
+
+
 def open_context(context_file: Path, device: Device) -> "ort.InferenceSession":
     """Opens a compiled context; raises NpuFailed, "context-refused" or "ran-on-cpu"."""
     return _open(str(context_file), _options(device, {}), device, "context-refused")
@@ -93,8 +99,7 @@ def _open(
         raise NpuFailed(
             code, f"The {device.provider} does not take the graph ({reason(error)})."
         ) from error
-    if set(assignment(session, device)) != {device.provider}:
-        raise _ran_on_cpu(device)
+    prove(session, device)
     return session
 
 

@@ -12,6 +12,7 @@ import pytest
 from two_nodes import WEIGHT, X, two_nodes
 
 from engine.errors import NpuFailed
+from engine.runtime import strict
 from engine.runtime.qnn.devices import Device, Target, find
 from engine.runtime.qnn.options import NpuOptions
 from engine.runtime.session import Session
@@ -101,6 +102,10 @@ def test_a_session_that_lists_the_npu_but_runs_on_the_cpu_is_told_by_its_assignm
     session = Session(raw, simulator)
     assert session.provider == "cpu"
     assert session.assignment == {"cpu": 2}
+    with pytest.raises(NpuFailed) as failed:
+        strict.prove(raw, simulator)
+    assert code_of(failed) == "ran-on-cpu"
+    strict.prove(lenient(simulator, simulator.provider_options()), simulator)
 
 
 def test_a_bogus_backend_path_is_found_out(simulator: Device, context: Path, tmp_path: Path):
