@@ -116,10 +116,6 @@ class Costs:
         mine = end_ms + self._energy_weight * _POWER.get(provider, 1.0) * busy_ms
         return mine <= left_ms + self._energy_weight * power * spared_ms
 
-    def is_out_of_question(self, run_ms: float, left_ms: float) -> bool:
-        """Whether the others need so long that a run of so many ms is worth it in any case."""
-        return left_ms >= run_ms * (1 + self._energy_weight)
-
     def _cheapest_row(self, provider: str, shapes: Iterable[Bucket]) -> float:
         """Of one text in full runs; 0 where no shape holds it."""
         return min((self.run_ms(provider, shape) / shape.rows for shape in shapes), default=0.0)

@@ -9,7 +9,8 @@ plan would. A provider declines what the others, with all they have to do, are p
 sooner; the last one asked never declines, so that something always runs.
 
 A provider that got no run must be asked again after each `add`, `finished`, `failed` and
-`set_shapes`, and at `ask_again_at`, when a run it relied on is overdue.
+`set_shapes`, and at `ask_again_at`, when a run it relied on is overdue; that time is to be looked
+up again whenever another provider has begun a run.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -116,7 +117,7 @@ class Scheduler:
         return sum(map(len, self._lanes))
 
     def add(self, works: Iterable[Work]) -> None:
-        """Lets texts wait."""
+        """Lets texts wait, each of which is added once."""
         for work in works:
             (self._queries if work.is_query else self._bulk).add(work)
         self._declined.clear()
