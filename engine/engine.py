@@ -12,19 +12,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine import __version__, memory
+from engine.acceleration import CompiledEncoder
 from engine.budget import Budget, Claim, estimate, least_cache
 from engine.corpus import Document, Hit
 from engine.decode.decoder import Decoder, DecoderOptions, DecoderStatus
 from engine.documents.finder import resolved
 from engine.documents.indexer import Indexer, IndexProgress
 from engine.documents.readers.interface import split_lines
-from engine.embed.embedder import Embedder
+from engine.embed.embedder import Embedder, EmbedderOptions, Placement
 from engine.errors import EngineError, ModelMissing, StoreError, Unavailable
 from engine.models import catalog, fetcher, installed
 from engine.models.installed import Choice
 from engine.models.spec import DecoderSpec, EmbedderSpec, ModelSpec, Task
 from engine.residency import Resident, State
 from engine.runtime import providers
+from engine.runtime.npu import Npu
+from engine.runtime.qnn import devices
+from engine.runtime.qnn.context_cache import ContextCache
+from engine.runtime.qnn.devices import Absence, Device
+from engine.runtime.qnn.options import NpuOptions
 from engine.search import search
 from engine.store import opening
 from engine.store.interface import EmbeddingSpace, Store, StoreStatistics, Vectors
@@ -33,6 +39,9 @@ Report = Callable[[str], None]
 
 # Of the caches where memory is limited: what is kept of earlier prompts must leave room to answer.
 _PREFIX_SHARE = 0.25
+
+# What most machines are like, and nobody has to be told of who did not ask for an NPU.
+_USUAL_ABSENCES = ("not-installed", "no-device")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +59,15 @@ class EngineOptions:
     offline: bool = False
     decoding: DecoderOptions = field(default_factory=DecoderOptions)
     """How answers are made; `threads` above holds for them too."""
+    placement: EmbedderOptions = field(default_factory=EmbedderOptions)
+    """How and where texts are embedded; `threads` above holds for that too."""
+    npu: NpuOptions = field(default_factory=NpuOptions)
+    compiled_dir: Path | None = None
+    """Folder of what is compiled for an NPU; None keeps it beside the models."""
+    compiled_bytes: int = 4_000_000_000
+    """What that folder may hold; the least recently used leaves first."""
+    warn: Callable[[str], None] = lambda text: None
+    """Told from any thread, once each, what does not work and is done in another way."""
     memory_limit_bytes: int = 0
     """What models and their caches may hold together, as estimated before they are loaded; 0 is no
     limit."""
@@ -76,6 +94,8 @@ class ModelStatus:
     """Why it cannot be loaded at all under the memory limit, and what to do; empty if it can."""
     idle_seconds: float | None = None
     """How long it has not been used; None while it is in use or not in memory."""
+    placement: Placement | None = None
+    """Where an embedding model's texts go; None while it is not in memory."""
 
 
 class Engine:
@@ -93,6 +113,8 @@ class Engine:
         self._budget = Budget(options.memory_limit_bytes)
         self._closing = threading.Event()
         self._store_lock = threading.Lock()
+        self._npu_lock = threading.Lock()
+        self._npu: Device | Absence | None = None
         self._unfinished: dict[str, Vectors] = {}
         self._opened_store: Store | None = None
 
@@ -176,6 +198,13 @@ class Engine:
             self._status("generate", self.decoder, self.options.decoder),
         )
 
+    def npu(self) -> Device | Absence:
+        """The NPU that may be used, or why there is none; looked for once."""
+        with self._npu_lock:
+            if self._npu is None:
+                self._npu = devices.find(self.options.npu)
+            return self._npu
+
     def fits_together(self) -> bool:
         """Whether both models may be in memory at once; also if one of them is not there."""
         needed = 0
@@ -222,6 +251,10 @@ class Engine:
             if part is not None:
                 part.close(timeout if timeout < 0 else max(0.0, end - time.monotonic()))
 
+    def _placement(self) -> Placement | None:
+        embedder = self.embedder.loaded()
+        return embedder.placement() if embedder is not None else None
+
     def _embedder_in_use(self) -> EmbedderSpec | None:
         """The embedder that is in memory, or was."""
         if (model := self.embedder.loaded()) is not None:
@@ -240,10 +273,28 @@ class Engine:
     def _open_embedder(self, report: Report) -> Embedder:
         choice = self._choice("embed", self.options.embedder, report)
         assert isinstance(choice.spec, EmbedderSpec)
+        options = replace(self.options.placement, threads=self.options.threads)
         with self._budget.room(self._claim(choice.spec), self.embedder, [self.decoder]):
-            embedder = Embedder.open(choice.spec, threads=self.options.threads)
+            embedder = Embedder.open(
+                choice.spec, options, compiled=self._compiled(choice.spec), warn=self.options.warn
+            )
         self._choices["embed"] = choice
         return embedder
+
+    def _compiled(self, spec: EmbedderSpec) -> CompiledEncoder | None:
+        """The model for the NPU, if one is to be used; why not is told where that is a surprise."""
+        policy = self.options.placement.policy
+        if policy == "cpu":
+            return None
+        found = self.npu()
+        if isinstance(found, Absence):
+            if policy == "npu" or found.code not in _USUAL_ABSENCES:
+                self.options.warn(f"The CPU embeds all texts: {found.reason}")
+            return None
+        folder = self.options.compiled_dir or self.options.models_dir / ".compiled"
+        cache = ContextCache(folder, self.options.compiled_bytes)
+        there = Npu(found, self.options.npu, cache)
+        return CompiledEncoder(there, spec, folder, self.options.threads)
 
     def _open_decoder(self, report: Report) -> Decoder:
         choice = self._choice("generate", self.options.decoder, report)
@@ -328,4 +379,5 @@ class Engine:
             memory_bytes=estimate(spec),
             obstacle=self._budget.objection(self._claim(spec)),
             idle_seconds=place.idle_seconds,
+            placement=self._placement() if task == "embed" else None,
         )

@@ -23,6 +23,11 @@ Rule: a message is one sentence or two for the person or agent who caused it, sa
 never holds a secret. Anything that is not an `EngineError` is a bug.
 """
 
+from copy import copy
+from typing import TypeVar
+
+_Failure = TypeVar("_Failure", bound=Exception)
+
 
 class EngineError(Exception):
     """Root of every error raised on purpose; its text is meant to be shown."""
@@ -80,8 +85,11 @@ class NpuFailed(Unavailable):
     """The NPU cannot do a part of the work; the CPU does it. `code` names the kind of failure."""
 
     def __init__(self, code: str, sentence: str) -> None:
-        super().__init__(sentence)
+        super().__init__(code, sentence)
         self.code = code
+
+    def __str__(self) -> str:
+        return str(self.args[1])
 
 
 class Overloaded(Unavailable):
@@ -98,3 +106,12 @@ class WrongEmbedder(StoreError):
 
 class NewerSchema(StoreError):
     """The index was written by a newer version of npu-gateway."""
+
+
+def again(error: _Failure) -> _Failure:
+    """The same error for one more caller, since each thread that raises one writes to it."""
+    if not isinstance(error, EngineError):
+        return error
+    own = copy(error)
+    own.__cause__ = error.__cause__
+    return own

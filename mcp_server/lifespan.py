@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 ModelT = TypeVar("ModelT", bound=Closable)
 
+_EMBEDDING = 64
+"""Calls whose texts may wait for vectors at once, a thread each."""
+
 _TELL_SECONDS = 1
 """How often a caller who waits for a model is told so."""
 
@@ -56,7 +59,7 @@ class Gateway:
         self.engine = engine
         self.settings = settings
         self.index_queue = concurrency.Queue(engine.interrupt)
-        """For one step of the embedder or the index: others get their turn between two steps."""
+        """For one call or step of the index: others get their turn between two steps."""
         self.index_runs = CapacityLimiter(1)
         """For a whole run of indexing: two at once would embed the same files."""
         self.answers = concurrency.Admission(
@@ -66,6 +69,12 @@ class Gateway:
             "waiting are all that this server takes: call again in a few seconds.",
         )
         """For a whole answer: a decoder writes a few at once."""
+        self.embeddings = concurrency.Admission(
+            _EMBEDDING,
+            _EMBEDDING,
+            f"{_EMBEDDING} calls are embedding and as many are waiting: call again in a moment.",
+        )
+        """For the texts of a call, which share runs with those of other calls."""
         self._loads: dict[str, _Load[Any]] = {}
         self._tasks: TaskGroup | None = None
 

@@ -11,17 +11,15 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 from engine.decode.forward import Forward
 from engine.decode.kv_cache import Row
 from engine.decode.prefix_cache import Ids, PrefixCache, shared_length
 from engine.decode.sequence import Sequence
 from engine.decode.slots import Grow, Read, Slots
-from engine.errors import EngineError, Unavailable
+from engine.errors import Unavailable, again
 from engine.runtime.session import Array, Interrupted
 
 # A prefix shorter than this is read again rather than copied; and so many tokens of a prompt are
@@ -30,8 +28,6 @@ _WORTH_COPYING, _LEFT_TO_READ = 16, 2
 
 # Tokens that are drafted for one run at most.
 _MOST_DRAFTED = 15
-
-_Failure = TypeVar("_Failure", bound=Exception)
 
 
 @dataclass(slots=True)
@@ -67,7 +63,7 @@ class Loop:
         """
         with self._between_steps():
             if self._closed is not None:
-                raise _own(self._closed)
+                raise again(self._closed)
             self.slots.waiting.append(sequence)
 
     def step_for(self, sequence: Sequence) -> None:
@@ -137,7 +133,7 @@ class Loop:
             pass  # Its caller has gone.
         except Exception as error:  # noqa: BLE001 - each sequence's caller gets it.
             for sequence in sequences:
-                sequence.fail(_own(error))
+                sequence.fail(again(error))
         self._end([each for each in sequences if each.has_ended or each.stop.is_set])
 
     def _admit(self, sequence: Sequence) -> None:
@@ -224,7 +220,7 @@ class Loop:
         for sequence in sequences:
             self.slots.remove(sequence)
             if not sequence.has_ended:
-                sequence.fail(None if self._closed is None else _own(self._closed))
+                sequence.fail(None if self._closed is None else again(self._closed))
             row, sequence.row = sequence.row, None
             if row is not None:
                 self._free(row, sequence.prompt[: row.position])
@@ -249,12 +245,3 @@ class Loop:
 
 def _is_served(sequence: Sequence) -> bool:
     return bool(sequence.pieces) or sequence.has_ended
-
-
-def _own(error: _Failure) -> _Failure:
-    """The same error for one more caller, since each thread that raises one writes to it."""
-    if not isinstance(error, EngineError):
-        return error
-    own = copy(error)
-    own.__cause__ = error.__cause__
-    return own

@@ -4,60 +4,55 @@ Knows texts, token ids and vectors. Knows nothing of chunks, stores or event loo
 Rule: a text's vector does not depend on the texts beside it, and no text is cut in silence.
 """
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from engine.embed.batching import plan
+from engine.embed.accelerator import Accelerator, CompiledModel, Reference, ShapeStatus
+from engine.embed.embeddings import Embeddings, EmbeddingSteps
 from engine.embed.encoder import Encoder
-from engine.embed.pooling import unit_vectors
+from engine.embed.latencies import Latencies
+from engine.embed.pool import Call, Pool
+from engine.embed.scheduling import Policy, Scheduler
 from engine.errors import EmptyInput, InvalidInput, ModelBroken, Unavailable
 from engine.models.spec import EmbedderSpec
 from engine.runtime.session import Session
+from engine.runtime.shapes import Bucket
 from engine.text.tokenizer import Tokenizer
 
 Kind = Literal["query", "document"]
 
-# Chosen by examples/benchmarks/embed.py, where the losers stand too: on a CPU large batches gain
-# nothing, pad more, and keep a caller who waits or has cancelled waiting longer.
-MAX_BATCH_TOKENS = 512
-MAX_ROWS = 64
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedderOptions:
+    """How texts are embedded."""
+
+    threads: int = 0
+    """Threads one run on the CPU may use; 0 for every physical core."""
+    # Chosen by examples/benchmarks/embed.py, where the losers stand too: on a CPU large batches
+    # gain nothing, pad more, and keep a caller who waits or has cancelled waiting longer.
+    max_batch_tokens: int = 512
+    """The most tokens of a batch on the CPU, padding included."""
+    max_rows: int = 64
+    """The most texts of a batch."""
+    policy: Policy = "auto"
+    """Where texts go: "auto" is where they are done first."""
+    energy_weight: float = 0.0
+    """Milliseconds that a millisecond of work on the CPU counts for beside the time it takes; with
+    0 only time counts."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EmbeddedBatch:
-    """One step of `embed_steps`: the vectors of the texts that shared a run."""
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where texts are embedded, and why there."""
 
-    indices: tuple[int, ...]
-    """Positions in the caller's list; `vectors` and `token_counts` follow their order."""
-    vectors: NDArray[np.float32]
-    """[rows, dimensions], unit length."""
-    token_counts: tuple[int, ...]
-    truncated: tuple[int, ...]
-    """Those of `indices` whose text was cut."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Embeddings:
-    """The vectors of a list of texts, in the list's order."""
-
-    vectors: NDArray[np.float32]
-    """[texts, dimensions], unit length."""
-    token_counts: tuple[int, ...]
-    """What the model read of each text: after truncation, special tokens included."""
-    truncated: tuple[int, ...]
-    """Indices of the texts that were cut to the model's `max_tokens`."""
-    provider: str
-    """The execution provider the model ran on."""
-    model_id: str
-
-    @property
-    def prompt_tokens(self) -> int:
-        """All tokens the model read."""
-        return sum(self.token_counts)
+    policy: Policy
+    shapes: tuple[ShapeStatus, ...]
+    """What each provider takes and how long that takes; those of a fixed shape with their state."""
+    waiting: int
+    """Texts that wait for their run now."""
 
 
 class Embedder:
@@ -68,64 +63,75 @@ class Embedder:
         spec: EmbedderSpec,
         encoder: Encoder,
         tokenizer: Tokenizer,
-        *,
-        max_batch_tokens: int = MAX_BATCH_TOKENS,
-        max_rows: int = MAX_ROWS,
+        options: EmbedderOptions,
+        latencies: Latencies,
     ) -> None:
-        self._spec = spec
-        self._encoder: Encoder | None = encoder
+        self.spec = spec
         self._tokenizer = tokenizer
-        self._max_batch_tokens = max_batch_tokens
-        self._max_rows = max_rows
-        self._provider = encoder.provider
+        self._options = options
+        self._cpu = encoder
         self._before, self._after = _frame(tokenizer)
+        scheduler = Scheduler(
+            latencies,
+            policy=options.policy,
+            max_batch_tokens=options.max_batch_tokens,
+            max_rows=options.max_rows,
+            energy_weight=options.energy_weight,
+            repeats=True,
+        )
+        scheduler.set_shapes(encoder.provider, None)
+        self._pool = Pool(scheduler, latencies, encoder)
+        self._accelerator: Accelerator | None = None
 
     @classmethod
     def open(
         cls,
         spec: EmbedderSpec,
+        options: EmbedderOptions | None = None,
         *,
-        threads: int = 0,
-        max_batch_tokens: int = MAX_BATCH_TOKENS,
-        max_rows: int = MAX_ROWS,
+        compiled: CompiledModel | None = None,
+        warn: Callable[[str], None] = lambda text: None,
     ) -> "Embedder":
         """Opens a model and proves it on one batch, so that a broken one fails here.
 
         Args:
             spec: The model, as `models.folder` read it.
-            threads: Threads one run may use; 0 for every physical core.
-            max_batch_tokens: The most tokens of a batch, padding included.
-            max_rows: The most texts of a batch.
+            options: How texts are embedded.
+            compiled: The model on another provider, which is made ready in the background while
+                the CPU serves.
+            warn: Told, once each and from any thread, what of that does not work and why.
 
         Raises:
             ModelBroken: Its graph, tokenizer and configuration do not make one encoder.
         """
+        options = options or EmbedderOptions()
         tokenizer = Tokenizer.open(spec.tokenizer_file)
-        session = Session.open(spec.onnx_file, threads=threads)
+        session = Session.open(spec.onnx_file, threads=options.threads)
         encoder = Encoder(spec, session, _padding_id(tokenizer))
-        embedder = cls(
-            spec, encoder, tokenizer, max_batch_tokens=max_batch_tokens, max_rows=max_rows
-        )
+        used = compiled if options.policy != "cpu" else None
+        latencies = Latencies.from_json(used.read_latencies() if used else {})
+        embedder = cls(spec, encoder, tokenizer, options, latencies)
         embedder._prove()
+        if used is not None:
+            embedder._accelerate(used, warn)
         return embedder
 
     @property
-    def spec(self) -> EmbedderSpec:
-        return self._spec
-
-    @property
     def provider(self) -> str:
-        """The execution provider the model runs on."""
-        return self._provider
+        """The execution providers that take texts now, the CPU last: "npu, cpu"."""
+        names = [self._cpu.provider]
+        if self._accelerator is not None and self._accelerator.is_serving:
+            names.insert(0, self._accelerator.provider)
+        return ", ".join(names)
 
     @property
     def dimensions(self) -> int:
-        return self._spec.dimensions
+        return self.spec.dimensions
 
     @property
     def max_tokens(self) -> int:
         """The most tokens read of one text, special tokens included."""
-        return self._spec.max_tokens
+        return self.spec.max_tokens
 
     @property
     def text_tokens(self) -> int:
@@ -137,46 +143,20 @@ class Embedder:
 
         Args:
             texts: At least one, none of them blank. What exceeds `max_tokens` is cut, and said.
-            kind: "query" for what is searched with, "document" for what is searched.
+            kind: "query" for what is searched with, "document" for what is searched. Queries are
+                embedded before documents that wait.
 
         Raises:
             EmptyInput: No text, or a blank one; the message names its index.
             InvalidInput: Not a string, or not Unicode text; the message names its index.
             ModelBroken: The model failed on its own tokens.
+            Unavailable: The embedder was closed.
         """
-        return self.gathered(self.embed_steps(texts, kind))
+        return Embeddings.of(self.embed_steps(texts, kind), self.spec.model_id)
 
-    def embed_steps(self, texts: Sequence[str], kind: Kind) -> Generator[EmbeddedBatch, None, None]:
-        """Embeds texts one batch a step, longest texts first; closing it leaves the rest undone.
-
-        Raises what `embed` raises, at the first step or at the one that failed.
-        """
-        _refuse_other_types(texts)
-        _refuse_empty(texts)
-        prefix = self._spec.query_prefix if kind == "query" else ""
-        rows = self._tokenizer.encode_batch([prefix + text for text in texts])
-        framed = len(self._before) + len(self._after)
-        counts = [min(len(row) + framed, self.max_tokens) for row in rows]
-        for indices in plan(counts, self._max_batch_tokens, self._max_rows):
-            yield EmbeddedBatch(
-                indices=tuple(indices),
-                vectors=self._vectors([self._framed(rows[index]) for index in indices]),
-                token_counts=tuple(counts[index] for index in indices),
-                truncated=tuple(i for i in indices if len(rows[i]) + framed > self.max_tokens),
-            )
-
-    def gathered(self, batches: Iterable[EmbeddedBatch]) -> Embeddings:
-        """All steps of one `embed_steps` as one answer, in the order of its texts."""
-        steps = list(batches)
-        order = np.argsort(np.concatenate([step.indices for step in steps]))
-        counts = np.concatenate([step.token_counts for step in steps])[order]
-        return Embeddings(
-            vectors=np.concatenate([step.vectors for step in steps])[order],
-            token_counts=tuple(int(count) for count in counts),
-            truncated=tuple(sorted(index for step in steps for index in step.truncated)),
-            provider=self._provider,
-            model_id=self._spec.model_id,
-        )
+    def embed_steps(self, texts: Sequence[str], kind: Kind) -> EmbeddingSteps:
+        """Embeds texts one batch a step; what `embed` raises comes with the steps."""
+        return EmbeddingSteps(self._pool, lambda: self._begun(texts, kind), self.max_tokens)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each whole text, special tokens and query prefix left out.
@@ -187,29 +167,57 @@ class Embedder:
         _refuse_other_types(texts)
         return [len(row) for row in self._tokenizer.encode_batch(texts)]
 
+    def placement(self) -> Placement:
+        """Where texts are embedded now; waits for nothing."""
+        measured = self._pool.latencies()
+        shapes = [ShapeStatus.of(row) for row in measured if row.provider == self._cpu.provider]
+        if self._accelerator is not None:
+            shapes += self._accelerator.status()
+        return Placement(self._options.policy, tuple(shapes), self._pool.waiting)
+
+    def wait_until_prepared(self) -> None:
+        """Returns once every shape of the other provider is in service or has failed."""
+        if self._accelerator is not None:
+            self._accelerator.wait_until_prepared()
+
     def close(self) -> None:
         """Frees the model; embedding afterwards raises Unavailable."""
-        self._encoder = None
+        self._pool.close(Unavailable(f"{self.spec.model_id} has been closed; open it again."))
+        if self._accelerator is not None:
+            self._accelerator.close()
+
+    def _begun(self, texts: Sequence[str], kind: Kind) -> tuple[Call, list[int]]:
+        """A call for these texts, and each text's tokens before it was cut."""
+        _refuse_other_types(texts)
+        _refuse_empty(texts)
+        prefix = self.spec.query_prefix if kind == "query" else ""
+        rows = self._tokenizer.encode_batch([prefix + text for text in texts])
+        framed = len(self._before) + len(self._after)
+        call = Call([self._framed(row) for row in rows], is_query=kind == "query")
+        return call, [len(row) + framed for row in rows]
 
     def _framed(self, row: Sequence[int]) -> list[int]:
         return [*self._before, *row[: self.text_tokens], *self._after]
 
-    def _vectors(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        if self._encoder is None:
-            raise Unavailable(f"{self._spec.model_id} has been closed; open it again.")
-        states, mask = self._encoder.states(rows)
-        vectors = unit_vectors(states, mask, self._spec.pooling)
-        if not np.isfinite(vectors).all():
-            raise ModelBroken(
-                f"{self._spec.model_id} computed values that are not numbers; its weights are "
-                "damaged or its precision does not suit this machine: fetch it again."
-            )
-        return vectors
+    def _accelerate(self, compiled: CompiledModel, warn: Callable[[str], None]) -> None:
+        def encode(session: Session) -> Encoder:
+            return Encoder(self.spec, session, _padding_id(self._tokenizer))
+
+        reference = Reference(self._cpu, self._canary)
+        self._accelerator = Accelerator(compiled, encode, reference, self._pool, warn)
+        self._accelerator.start()
+
+    def _canary(self, tokens: int, seed: int) -> list[int]:
+        """A row of any tokens of the vocabulary, of that length."""
+        length = max(1, tokens - len(self._before) - len(self._after))
+        drawn = np.random.default_rng(seed).integers(0, self._tokenizer.vocabulary_size, length)
+        return self._framed([int(token) for token in drawn])
 
     def _prove(self) -> None:
         """Runs a short row beside a full one that holds the vocabulary's last token."""
         last = self._tokenizer.vocabulary_size - 1
-        self._vectors([self._framed([last] * length) for length in (1, self.max_tokens)])
+        rows = [self._framed([last] * length) for length in (1, self.max_tokens)]
+        self._cpu.run(rows, Bucket(2, self.max_tokens))
 
 
 def _frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:

@@ -1,6 +1,6 @@
-"""Encoder: rows of token ids in, token states out.
+"""Encoder: rows of token ids in, unit vectors out, on the provider its session runs on.
 
-Knows the graph's inputs and outputs. Knows neither texts nor pooling.
+Knows the graph's inputs and outputs. Knows neither texts nor who asks.
 Rule: a graph is fed exactly the inputs it has, and one that needs others is refused.
 """
 
@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.embed.pooling import unit_vectors
 from engine.errors import ModelBroken
 from engine.models.spec import EmbedderSpec
 from engine.runtime.session import Session
+from engine.runtime.shapes import Bucket
 
 _INPUT_IDS = "input_ids"
 _MASK = "attention_mask"
@@ -38,16 +40,31 @@ class Encoder:
                 "feature-extraction model."
             )
 
-    def states(self, rows: Sequence[Sequence[int]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Runs the graph once over rows of token ids, padded to the longest.
+    def run(self, rows: Sequence[Sequence[int]], bucket: Bucket) -> NDArray[np.float32]:
+        """Runs the graph once over rows of token ids.
+
+        Args:
+            rows: Special tokens included.
+            bucket: What they are padded to; at least as many rows and tokens.
 
         Returns:
-            Token states [rows, tokens, dimensions] and the mask [rows, tokens], 0 for padding.
+            Unit vectors [rows, dimensions].
 
         Raises:
-            ModelBroken: The graph cannot run on these ids or answers in another shape.
+            ModelBroken: The graph cannot run on these ids, or answers in another shape or with
+                values that are no numbers.
         """
-        ids, mask = self._padded(rows)
+        ids, mask = self._padded(rows, bucket)
+        states = self._states(ids, mask)[: len(rows)]
+        vectors = unit_vectors(states, mask[: len(rows)], self._spec.pooling)
+        if not np.isfinite(vectors).all():
+            raise ModelBroken(
+                f"{self._spec.model_id} computed values that are not numbers; its weights are "
+                "damaged or its precision does not suit this machine: fetch it again."
+            )
+        return vectors
+
+    def _states(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[Any]:
         fields = {_INPUT_IDS: ids, _MASK: mask, _SEGMENTS: np.zeros_like(ids)}
         feeds = {
             name: fields[name].astype(tensor.dtype, copy=False)
@@ -57,9 +74,9 @@ class Encoder:
             (states,) = self._session.run(feeds, [self._output])
         except Exception as error:  # The runtime's errors share no base class of their own.
             raise ModelBroken(
-                f"{self._spec.model_id} failed on {len(rows)} x {ids.shape[1]} tokens, the highest "
-                f"id {ids.max()} ({str(error)[:200]}); its tokenizer and its graph may not belong "
-                "together: fetch or export the model again."
+                f"{self._spec.model_id} failed on {ids.shape[0]} x {ids.shape[1]} tokens, the "
+                f"highest id {ids.max()} ({str(error)[:200]}); its tokenizer and its graph may not "
+                "belong together: fetch or export the model again."
             ) from error
         if states.shape != (*ids.shape, self._spec.dimensions):
             raise ModelBroken(
@@ -67,12 +84,16 @@ class Encoder:
                 f"{[*ids.shape, self._spec.dimensions]} was due; its configuration and its graph "
                 "do not belong together."
             )
-        return states, mask
+        return states
 
-    def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        shape = len(rows), max(map(len, rows))
+    def _padded(
+        self, rows: Sequence[Sequence[int]], bucket: Bucket
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        shape = bucket.rows, bucket.tokens
         ids = np.full(shape, self._padding_id, dtype=np.int64)
         mask = np.zeros(shape, dtype=np.int64)
+        # A row of padding alone has nothing to attend to: each sees its first token.
+        mask[:, 0] = 1
         for index, row in enumerate(rows):
             ids[index, : len(row)] = row
             mask[index, : len(row)] = 1

@@ -34,18 +34,14 @@ import json
 import random
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from machine import machine
 
-from engine.embed.batching import plan
-from engine.embed.embedder import MAX_BATCH_TOKENS, MAX_ROWS, Embedder
-from engine.embed.encoder import Encoder
+from engine.embed.embedder import Embedder, EmbedderOptions
 from engine.models import installed
 from engine.models.spec import EmbedderSpec
-from engine.runtime.session import Session
-from engine.text.tokenizer import Tokenizer
 from mcp_server.settings import Settings
 
 # Common words, each one token in BERT's vocabulary.
@@ -79,6 +75,7 @@ WAYS = [
     Way(16384, 64),
     Way(1_000_000, 32, in_order=True),
 ]
+CHOSEN = Way(EmbedderOptions().max_batch_tokens, EmbedderOptions().max_rows)
 
 
 @dataclass(frozen=True)
@@ -107,44 +104,42 @@ def main() -> None:
     options = _options()
     spec = installed.choose("embed", Settings().models_folder, options.embedder).spec
     assert isinstance(spec, EmbedderSpec)
-    tokenizer = Tokenizer.open(spec.tokenizer_file)
-    session = Session.open(spec.onnx_file, threads=options.threads)
-    encoder = Encoder(spec, session, padding_id=0)
-
-    def embedder(way: Way) -> Embedder:
-        return Embedder(
+    embedders = {
+        way: Embedder.open(
             spec,
-            encoder,
-            tokenizer,
-            max_batch_tokens=way.max_batch_tokens,
-            max_rows=way.max_rows,
+            EmbedderOptions(
+                threads=options.threads,
+                max_batch_tokens=way.max_batch_tokens,
+                max_rows=way.max_rows,
+            ),
         )
-
-    bulk = measure_bulk(embedder, _texts(spec.max_tokens), options.rounds)
-    query = measure_queries(embedder(Way(MAX_BATCH_TOKENS, MAX_ROWS)))
-    _show(spec, session.provider, bulk, query, as_json=options.json)
+        for way in WAYS
+    }
+    bulk = measure_bulk(embedders, _texts(spec.max_tokens), options.rounds)
+    query = measure_queries(embedders[CHOSEN])
+    _show(spec, embedders[CHOSEN].provider, bulk, query, as_json=options.json)
 
 
 def measure_bulk(
-    embedder: Callable[[Way], Embedder], texts: Sequence[str], rounds: int
+    embedders: Mapping[Way, Embedder], texts: Sequence[str], rounds: int
 ) -> list[BulkFigure]:
     """Embeds the texts in every way, `rounds` times over."""
     seconds: dict[Way, list[float]] = {way: [] for way in WAYS}
     longest: dict[Way, list[float]] = {way: [] for way in WAYS}
     for _ in range(rounds):
         for way in WAYS:
-            runs = _timed_runs(embedder(way), texts, way)
+            runs = _timed_runs(embedders[way], texts, way)
             seconds[way].append(sum(runs))
             longest[way].append(max(runs))
-    counts = embedder(WAYS[0]).embed(texts, "document").token_counts
+    counts = embedders[CHOSEN].embed(texts, "document").token_counts
     return [
         BulkFigure(
             way=way,
-            chosen=way == Way(MAX_BATCH_TOKENS, MAX_ROWS),
+            chosen=way == CHOSEN,
             tokens_per_second=sum(counts) / statistics.median(seconds[way]),
             best_tokens_per_second=sum(counts) / min(seconds[way]),
             longest_run_ms=statistics.median(longest[way]) * 1000,
-            padding_percent=_padding_percent(counts, way),
+            padding_percent=_padding_percent(embedders[way], texts, way, sum(counts)),
         )
         for way in WAYS
     ]
@@ -175,14 +170,13 @@ def _timed_runs(embedder: Embedder, texts: Sequence[str], way: Way) -> list[floa
     return runs
 
 
-def _padding_percent(counts: Sequence[int], way: Way) -> float:
-    size = way.max_rows if way.in_order else len(counts)
+def _padding_percent(embedder: Embedder, texts: Sequence[str], way: Way, tokens: int) -> float:
+    size = way.max_rows if way.in_order else len(texts)
     padded = 0
-    for start in range(0, len(counts), size):
-        part = counts[start : start + size]
-        for batch in plan(part, way.max_batch_tokens, way.max_rows):
-            padded += len(batch) * max(part[index] for index in batch)
-    return 100 * (1 - sum(counts) / padded)
+    for start in range(0, len(texts), size):
+        for step in embedder.embed_steps(texts[start : start + size], "document"):
+            padded += len(step.indices) * max(step.token_counts)
+    return 100 * (1 - tokens / padded)
 
 
 def _texts(max_tokens: int) -> list[str]:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from engine.embed.embedder import Embedder
+from engine.embed.embedder import Embedder, EmbedderOptions
+from engine.embed.embeddings import Embeddings
 from engine.errors import EmptyInput, InvalidInput, ModelBroken, Unavailable
 from engine.models import folder
 from engine.models.spec import EmbedderSpec, ModelSpec
@@ -27,7 +28,7 @@ def minilm(minilm_folder: Path) -> Embedder:
 def _opened(read: Callable[[Path], ModelSpec], model_folder: Path) -> Embedder:
     spec = read(model_folder)
     assert isinstance(spec, EmbedderSpec)
-    return Embedder.open(spec, threads=2)
+    return Embedder.open(spec, EmbedderOptions(threads=2))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,9 @@ def test_a_text_has_the_same_vector_alone_and_in_any_batch(
     order = list(range(len(texts)))
     for batching in [(512, 8), (100_000, 64)]:
         random.Random(batching[0]).shuffle(order)
-        embedder = Embedder.open(minilm.spec, max_batch_tokens=batching[0], max_rows=batching[1])
+        embedder = Embedder.open(
+            minilm.spec, EmbedderOptions(max_batch_tokens=batching[0], max_rows=batching[1])
+        )
         vectors = embedder.embed([texts[index] for index in order], "document").vectors
         assert alike(vectors, alone[order], 1e-5)
 
@@ -171,7 +174,7 @@ def test_a_query_is_cut_with_its_prefix_counted(tiny: MakeSpec) -> None:
 
 
 def test_vectors_come_in_the_order_of_the_texts(tiny: MakeSpec) -> None:
-    embedder = Embedder.open(tiny(), max_batch_tokens=20)
+    embedder = Embedder.open(tiny(), EmbedderOptions(max_batch_tokens=20))
     generator = random.Random(4)
     texts = [
         " ".join(f"w{generator.randrange(40)}" for _ in range(generator.randint(1, 14)))
@@ -192,7 +195,7 @@ def test_a_cut_text_keeps_the_special_tokens_around_its_beginning(tiny: MakeSpec
 
 
 def test_a_step_embeds_one_batch_and_leaves_the_rest_undone(tiny: MakeSpec) -> None:
-    embedder = Embedder.open(tiny(), max_rows=2)
+    embedder = Embedder.open(tiny(), EmbedderOptions(max_rows=2))
     steps = embedder.embed_steps(["w1", "w2 w3", "w4", "w5", "w6"], "document")
     first = next(steps)
     assert first.indices == (1, 0)
@@ -204,17 +207,17 @@ def test_a_step_embeds_one_batch_and_leaves_the_rest_undone(tiny: MakeSpec) -> N
 
 
 def test_the_steps_gathered_are_the_whole(tiny: MakeSpec) -> None:
-    embedder = Embedder.open(tiny(), max_rows=2)
+    embedder = Embedder.open(tiny(), EmbedderOptions(max_rows=2))
     texts = ["w1", "w2 w3", "w4", "w5 " * 30, "w6"]
     whole = embedder.embed(texts, "document")
-    gathered = embedder.gathered(embedder.embed_steps(texts, "document"))
+    gathered = Embeddings.of(embedder.embed_steps(texts, "document"), "tiny")
     assert alike(whole.vectors, gathered.vectors, 0)
     assert whole.token_counts == gathered.token_counts == (3, 4, 3, 12, 3)
     assert whole.truncated == gathered.truncated == (3,)
 
 
 def test_closed_steps_do_no_more(tiny: MakeSpec) -> None:
-    steps = Embedder.open(tiny(), max_rows=1).embed_steps(["w1", "w2"], "document")
+    steps = Embedder.open(tiny(), EmbedderOptions(max_rows=1)).embed_steps(["w1", "w2"], "document")
     next(steps)
     steps.close()
     assert list(steps) == []

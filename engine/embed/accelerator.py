@@ -1,0 +1,345 @@
+"""Accelerator: a provider that takes fixed shapes only; makes each ready and proves it before use.
+
+Knows the CPU's vectors, which its own are held against. Knows nothing of how a model is compiled
+nor for what: that is handed in. Rules: no shape serves before its vectors are right, row by row;
+what fails leaves service with a reason and is tried again later; the CPU serves all the while.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, Self
+
+import numpy as np
+
+from engine.embed.latencies import Latency
+from engine.embed.pool import Pool, Row, Runner, Vectors
+from engine.errors import EngineError, NpuFailed
+from engine.runtime.providers import CPU
+from engine.runtime.session import Session
+from engine.runtime.shapes import Bucket
+
+ShapeState = Literal["waiting", "preparing", "serving", "quarantined"]
+
+LEAST_COSINE = 0.999
+"""Of a row's vector to the CPU's: what 16-bit floats keep and no defect does (0.9999 and 0.3 with
+MiniLM on the HTP simulator)."""
+
+_ERRORS_IN_A_ROW = 3
+
+# Seconds until what was taken out of service is tried again, the first time; then four times that.
+_RETRY_SECONDS, _RETRY_FACTOR = 60.0, 4
+
+# How long all shapes together may be measured, and how often one is at most.
+_MEASURING_SECONDS, _SAMPLES = 3.0, 7
+
+
+class CompiledModel(Protocol):
+    """One model on a provider for which it has to be compiled, shape by shape."""
+
+    @property
+    def provider(self) -> str:
+        """What the provider is called."""
+        ...
+
+    @property
+    def buckets(self) -> tuple[Bucket, ...]:
+        """The shapes to make ready, in this order."""
+        ...
+
+    def open(self, bucket: Bucket) -> Session:
+        """A session of one shape; may take minutes.
+
+        Raises:
+            NpuFailed: It cannot be made.
+        """
+        ...
+
+    def interrupt(self) -> None:
+        """Makes `open` give up, now and from now on."""
+        ...
+
+    def read_latencies(self) -> dict[str, object]:
+        """What `write_latencies` kept for this very model, machine and software; or nothing."""
+        ...
+
+    def write_latencies(self, latencies: dict[str, object]) -> None:
+        """Keeps measured latencies for the next start."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What vectors are held against."""
+
+    cpu: Runner
+    """Gives the vectors that are taken for right."""
+    canary: Callable[[int, int], Row]
+    """A row of so many tokens, or of the fewest there can be; a second number makes it another."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeStatus:
+    """One shape of a provider, or what was measured of shapes like it where any shape is taken."""
+
+    provider: str
+    bucket: Bucket
+    state: ShapeState
+    reason: str = ""
+    """Why it does not serve, or empty."""
+    median_ms: float = 0.0
+    """0 as long as nothing was measured."""
+    tail_ms: float = 0.0
+    """The 95th percentile when it was calibrated."""
+    runs: int = 0
+    error: float = 0.0
+    """Mean share by which a run's time differed from what was predicted."""
+
+    @classmethod
+    def of(cls, measured: Latency) -> Self:
+        """A provider's that takes any shape."""
+        return cls(
+            measured.provider,
+            measured.bucket,
+            "serving",
+            "",
+            measured.median_ms,
+            measured.tail_ms,
+            measured.runs,
+            measured.error,
+        )
+
+
+@dataclass(slots=True)
+class _Shape:
+    bucket: Bucket
+    state: ShapeState = "waiting"
+    reason: str = ""
+    runner: Runner | None = None
+    errors: int = 0
+    """Failed runs since the last good one."""
+    failures: int = 0
+    """How often it was taken out of service."""
+    due: float = 0.0
+    """When it is to be made ready, by the monotonic clock."""
+
+
+class Accelerator:
+    """A `Runner` whose shapes come into service one by one. Thread-safe."""
+
+    def __init__(
+        self,
+        model: CompiledModel,
+        encode: Callable[[Session], Runner],
+        reference: Reference,
+        pool: Pool,
+        warn: Callable[[str], None],
+    ) -> None:
+        """Nothing happens before `start`.
+
+        Args:
+            model: Opens the sessions.
+            encode: Makes a session give vectors.
+            reference: What they are held against.
+            pool: Gives it work, and keeps what is measured.
+            warn: Told once of what fails, in a sentence.
+        """
+        self.provider = model.provider
+        self._model = model
+        self._encode = encode
+        self._reference = reference
+        self._pool = pool
+        self._warn = warn
+        self._changed = threading.Condition()
+        self._shapes = {bucket: _Shape(bucket) for bucket in model.buckets}
+        self._untold: list[_Shape] = []
+        """Shapes that failed and that nobody was told of yet."""
+        self._is_closing = False
+        self._thread = threading.Thread(
+            target=self._prepare, name=f"prepare-{self.provider}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begins to make the shapes ready, and to take work, in threads of their own."""
+        self._thread.start()
+        self._pool.add_lane(self)
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether any shape is in service."""
+        return any(shape.state == "serving" for shape in self._shapes.values())
+
+    def run(self, rows: Sequence[Row], bucket: Bucket) -> Vectors:
+        """Unit vectors of rows padded to a shape that is in service.
+
+        Raises:
+            EngineError: The run failed; after a few in a row the shape leaves service.
+        """
+        shape = self._shapes[bucket]
+        if (runner := shape.runner) is None:
+            raise NpuFailed("out-of-service", f"{bucket} is out of service: {shape.reason}")
+        try:
+            vectors = runner.run(rows, bucket)
+        except EngineError as error:
+            shape.errors += 1
+            if shape.errors >= _ERRORS_IN_A_ROW:
+                self._quarantine(
+                    shape, f"{shape.errors} runs failed in a row: {error.__cause__ or error}"
+                )
+            raise
+        shape.errors = 0
+        return vectors
+
+    def status(self) -> list[ShapeStatus]:
+        """All shapes; waits for nothing."""
+        measured = {
+            row.bucket: row for row in self._pool.latencies() if row.provider == self.provider
+        }
+        return [
+            ShapeStatus(
+                self.provider,
+                shape.bucket,
+                shape.state,
+                shape.reason,
+                *_figures(measured.get(shape.bucket)),
+            )
+            for shape in self._shapes.values()
+        ]
+
+    def wait_until_prepared(self) -> None:
+        """Returns once every shape serves or has failed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closing or not self._unprepared())
+
+    def close(self) -> None:
+        """Ends the thread, a compilation under way included, and keeps what was measured."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        self._model.interrupt()
+        self._thread.join()
+        for shape in self._shapes.values():
+            shape.runner = None
+
+    def _unprepared(self) -> list[_Shape]:
+        return [s for s in self._shapes.values() if s.state in ("waiting", "preparing")]
+
+    def _prepare(self) -> None:
+        """What the thread does: makes ready whatever is due, until it is closed."""
+        while (shape := self._next_due()) is not None:
+            try:
+                self._make_ready(shape)
+            except EngineError as error:
+                if not self._is_closing:
+                    self._quarantine(shape, str(error))
+            except Exception as error:
+                self._quarantine(shape, f"a bug: {error!r}")
+                raise
+        self._model.write_latencies(self._pool.latencies_json())
+
+    def _next_due(self) -> _Shape | None:
+        with self._changed:
+            while not self._is_closing:
+                shape = min(self._idle(), key=lambda shape: shape.due, default=None)
+                wait = None if shape is None else shape.due - time.monotonic()
+                if shape is not None and wait is not None and wait <= 0:
+                    shape.state = "preparing"
+                    return shape
+                self._changed.wait(wait)
+        return None
+
+    def _idle(self) -> list[_Shape]:
+        return [s for s in self._shapes.values() if s.state in ("waiting", "quarantined")]
+
+    def _make_ready(self, shape: _Shape) -> None:
+        # 1. Compiled, or taken from the cache.
+        runner = self._encode(self._model.open(shape.bucket))
+        # 2. Proved against the CPU.
+        seconds = self._prove(runner, shape.bucket)
+        # 3. Measured, unless that was done at an earlier start.
+        if not self._is_measured(self.provider, shape.bucket):
+            self._measure_cpu()
+            self._measure(self.provider, runner, shape.bucket, seconds)
+            self._model.write_latencies(self._pool.latencies_json())
+        # 4. In service.
+        with self._changed:
+            shape.runner, shape.state, shape.reason, shape.errors = runner, "serving", "", 0
+            self._changed.notify_all()
+        self._tell()
+
+    def _prove(self, runner: Runner, bucket: Bucket) -> float:
+        """Seconds that the last of two runs of canaries took; full rows, then short ones.
+
+        Raises:
+            NpuFailed: A row's vector is not the CPU's.
+        """
+        seconds = 0.0
+        for length in (bucket.tokens, 1):
+            rows = [self._reference.canary(max(1, length - row), row) for row in range(bucket.rows)]
+            started = time.perf_counter()
+            vectors = runner.run(rows, bucket)
+            seconds = time.perf_counter() - started
+            for number, (row, vector) in enumerate(zip(rows, vectors, strict=True)):
+                right = self._reference.cpu.run([row], Bucket(1, len(row)))[0]
+                if (cosine := float(np.dot(right, vector))) < LEAST_COSINE:
+                    raise NpuFailed(
+                        "wrong-vectors",
+                        f"row {number} of {bucket} has a cosine of {cosine:.4f} to the CPU's "
+                        f"vector where {LEAST_COSINE} is due.",
+                    )
+        return seconds
+
+    def _is_measured(self, provider: str, bucket: Bucket) -> bool:
+        return any((m.provider, m.bucket) == (provider, bucket) for m in self._pool.latencies())
+
+    def _measure(self, provider: str, runner: Runner, bucket: Bucket, first: float) -> None:
+        """Calibrates a shape; the canaries were its warm-up, and count where time is short."""
+        rows = [self._reference.canary(bucket.tokens, row) for row in range(bucket.rows)]
+        samples: list[float] = []
+        left = _MEASURING_SECONDS / len(self._shapes) - first
+        while left > 0 and len(samples) < _SAMPLES and not self._is_closing:
+            started = time.perf_counter()
+            runner.run(rows, bucket)
+            samples.append(time.perf_counter() - started)
+            left -= samples[-1]
+        in_ms = [1000 * seconds for seconds in samples or [first]]
+        self._pool.calibrate(provider, bucket, in_ms)
+
+    def _measure_cpu(self) -> None:
+        """Calibrates the CPU at the lengths of the shapes, once."""
+        for bucket in self._shapes:
+            if not self._is_measured(CPU, bucket):
+                self._measure(CPU, self._reference.cpu, bucket, 0.0)
+
+    def _quarantine(self, shape: _Shape, reason: str) -> None:
+        with self._changed:
+            shape.state, shape.reason, shape.runner = "quarantined", reason, None
+            shape.due = time.monotonic() + _RETRY_SECONDS * _RETRY_FACTOR**shape.failures
+            shape.failures += 1
+            if shape.failures == 1:
+                self._untold.append(shape)
+            self._changed.notify_all()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Says which shapes serve; and what failed, in one sentence for all that were tried."""
+        self._pool.serve(
+            self.provider, [b for b, shape in self._shapes.items() if shape.state == "serving"]
+        )
+        with self._changed:
+            told = [] if self._unprepared() else self._untold
+            if told:
+                self._untold = []
+        if told:
+            names = ", ".join(str(shape.bucket) for shape in told)
+            self._warn(
+                f"The CPU embeds texts of {names} (texts x tokens) in place of the "
+                f"{self.provider}: {told[0].reason}"
+            )
+
+
+def _figures(measured: Latency | None) -> tuple[float, float, int, float]:
+    if measured is None:
+        return 0.0, 0.0, 0, 0.0
+    return measured.median_ms, measured.tail_ms, measured.runs, measured.error
