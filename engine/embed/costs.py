@@ -9,15 +9,27 @@ throughput of the CPU with 12.3 times less energy, so that the NPU draws 9.1 / 1
 CPU's power while it runs.
 """
 
+import math
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 from engine.embed.latencies import Latencies
-from engine.embed.waiting import Lane, Work
+from engine.embed.waiting import Batch, Lane, Work
 from engine.runtime.shapes import Bucket
 
 _POWER = {"npu": 0.74}
 """Of a running provider, the CPU's being 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """A provider that may take texts, and who else could."""
+
+    provider: str
+    others: tuple[str, ...] = ()
+    left_ms: float = math.inf
+    """When the quickest of the others would have done all that waits, alone."""
 
 
 class Costs:
@@ -37,6 +49,7 @@ class Costs:
         self._energy_weight = energy_weight
         self._shapes: dict[str, tuple[Bucket, ...]] = {}
         self._row_ms: dict[str, list[float]] = {}
+        self._least_row_ms: list[float] = []
 
     def set_shapes(self, provider: str, buckets: Collection[Bucket] | None) -> None:
         """Says what a provider can run: shapes, none (out of service) or any (None)."""
@@ -58,6 +71,10 @@ class Costs:
             name: [self._cheapest_row(name, shapes) for shapes in classes]
             for name, classes in self.fixed.items()
         }
+        # Each edge is the length of a shape, so that somebody holds the texts below it.
+        self._least_row_ms = [
+            min(filter(None, row_ms)) for row_ms in zip(*self._row_ms.values(), strict=True)
+        ]
 
     def edge_below(self, index: int) -> int:
         """Texts of a class are longer than this."""
@@ -73,12 +90,12 @@ class Costs:
 
     def least_row_ms(self, index: int) -> float:
         """What one text of a class takes of the best provider of fixed shapes."""
-        return min(self._row_ms[name][index] for name, own in self.fixed.items() if own[index])
+        return self._least_row_ms[index]
 
     def held_ms(self, work: Work) -> float:
         """What a text takes of the best provider of fixed shapes; 0 if none holds it."""
         index = bisect_left(self.edges, work.tokens)
-        return self.least_row_ms(index) if index < len(self.edges) else 0.0
+        return self._least_row_ms[index] if index < len(self.edges) else 0.0
 
     def tokens_ms(self, tokens: int) -> float:
         """What texts of so many tokens together take of the best provider of any shape."""
@@ -100,25 +117,55 @@ class Costs:
             if count
         )
 
-    def is_worth(
-        self, own: tuple[str, float, float], others: Sequence[str], left_ms: float, spared_ms: float
-    ) -> bool:
-        """Whether it costs less to take texts than to leave them to the others.
+    def energy_ms(self, provider: str, busy_ms: float) -> float:
+        """What the energy of so much running counts."""
+        return self._energy_weight * _POWER.get(provider, 1.0) * busy_ms
 
-        Args:
-            own: Who would take them, when its run would be over, and what they add to it.
-            others: Who else could.
-            left_ms: When the others would be over if they took them.
-            spared_ms: What the others would run for them.
-        """
-        provider, end_ms, busy_ms = own
-        power = min((_POWER.get(name, 1.0) for name in others), default=1.0)
-        mine = end_ms + self._energy_weight * _POWER.get(provider, 1.0) * busy_ms
-        return mine <= left_ms + self._energy_weight * power * spared_ms
+    def certain_ms(self, provider: str) -> float:
+        """A full run of any shape is worth it if the others need longer than this."""
+        return self.run_ms(provider, Bucket(1, self._max_batch_tokens)) * (1 + self._energy_weight)
 
     def _cheapest_row(self, provider: str, shapes: Iterable[Bucket]) -> float:
         """Of one text in full runs; 0 where no shape holds it."""
         return min((self.run_ms(provider, shape) / shape.rows for shape in shapes), default=0.0)
+
+
+class Gain:
+    """Whether a run is worth it with one text, and with each one that follows."""
+
+    def __init__(self, costs: Costs, contest: Contest) -> None:
+        """No text yet."""
+        self._costs = costs
+        self._contest = contest
+        self._left_ms = contest.left_ms
+        self._certain_ms = costs.certain_ms(contest.provider)
+
+    def is_worth(self, end_ms: float, busy_ms: float, spared_ms: float) -> bool:
+        """Whether taking texts costs less than leaving them to the others.
+
+        Args:
+            end_ms: When the provider's run would be over.
+            busy_ms: What the texts add to it.
+            spared_ms: What the others would run for them.
+        """
+        costs, others = self._costs, self._contest.others
+        mine = end_ms + costs.energy_ms(self._contest.provider, busy_ms)
+        saved = min((costs.energy_ms(other, spared_ms) for other in others), default=0.0)
+        return mine <= self._left_ms + saved
+
+    def allows(self, work: Work, batch: Batch) -> bool:
+        """Whether a text is better added to a batch than left; then the others are spared it."""
+        if self._left_ms == math.inf:
+            return True
+        spared_ms = self._costs.held_ms(work)
+        if self._left_ms < self._certain_ms:
+            provider = self._contest.provider
+            before_ms = self._costs.run_ms(provider, batch.bucket) if batch.works else 0.0
+            run_ms = self._costs.run_ms(provider, batch.bucket_with(work))
+            if not self.is_worth(run_ms, run_ms - before_ms, spared_ms):
+                return False
+        self._left_ms -= spared_ms
+        return True
 
 
 def _least(shapes: Iterable[Bucket], tokens: int) -> tuple[Bucket, ...]:
