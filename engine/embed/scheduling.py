@@ -9,8 +9,8 @@ plan would. A provider declines what the others, with all they have to do, are p
 sooner; the last one asked never declines, so that something always runs.
 
 A provider that got no run must be asked again after each `add`, `finished`, `failed` and
-`set_shapes`, and at `ask_again_at`, when a run it relied on is overdue; that time is to be looked
-up again whenever another provider has begun a run.
+`set_shapes`, and at `ask_again_at`: when a run it relied on is overdue, or an idle provider that it
+relied on has not come for its run.
 """
 
 import math
@@ -63,6 +63,8 @@ class Scheduler:
         self._begun: dict[str, Begun] = {}
         self._declined: set[str] = set()
         """Providers that got nothing since something last changed."""
+        self._awaited: dict[str, float] = {}
+        """Since when idle providers have been relied on."""
 
     @property
     def waiting(self) -> int:
@@ -73,7 +75,7 @@ class Scheduler:
         """Lets texts wait, each of which is added once."""
         for work in works:
             (self._queries if work.is_query else self._bulk).add(work)
-        self._declined.clear()
+        self._changed()
 
     def drop(self, caller: object) -> None:
         """Forgets what waits of a caller who is gone; what runs is finished."""
@@ -94,7 +96,7 @@ class Scheduler:
         self._costs.set_shapes(provider, buckets)
         for lane in self._lanes:
             lane.set_edges(self._costs.edges)
-        self._declined.clear()
+        self._changed()
 
     def next_run(self, provider: str, now: float) -> Run | None:
         """What the free provider is to begin now; it counts as begun.
@@ -102,6 +104,7 @@ class Scheduler:
         None if there is nothing for it, or the others are predicted to finish it sooner.
         """
         assert provider not in self._begun
+        self._awaited.pop(provider, None)
         self._costs.update()
         run = (
             self._waiting_run(provider, 0, now)
@@ -152,18 +155,25 @@ class Scheduler:
     def ask_again_at(self, provider: str, now: float) -> float | None:
         """When a provider that got nothing should be asked even if nothing has changed."""
         others = [begun for name, begun in self._begun.items() if name != provider]
-        times = [begun.doubtful_at(now) for begun in others if self.waiting]
-        if self._repeats:
-            for begun in others:
-                bucket = self._repeat_bucket(provider, begun)
-                if bucket is not None:
-                    times.append(begun.hopeless_at(self._costs.run_ms(provider, bucket)))
+        times: list[float] = []
+        if self.waiting:
+            times += [begun.doubtful_at(now) for begun in others]
+            times += [now + max(1.0, now - since) for since in self._awaited.values()]
+        for begun in others if self._repeats else ():
+            bucket = self._repeat_bucket(provider, begun)
+            if bucket is not None:
+                times.append(begun.hopeless_at(self._costs.run_ms(provider, bucket)))
         return min((max(time, now) for time in times), default=None)
+
+    def _changed(self) -> None:
+        """Everybody should be asked again."""
+        self._declined.clear()
+        self._awaited.clear()
 
     def _end(self, run: Run) -> Begun:
         begun = self._begun.pop(run.provider)
         assert begun.run is run
-        self._declined.clear()
+        self._changed()
         return begun
 
     def _waiting_run(self, provider: str, urgency: int, now: float) -> Run | None:
@@ -199,11 +209,10 @@ class Scheduler:
             return Contest(provider)
         costs, lanes = self._costs, self._lanes[: urgency + 1]
         others = costs.flexible if provider in costs.fixed else costs.fixed
-        left_ms = {
-            name: self._remaining_ms(name, now) + costs.alone_ms(name, lanes)
-            for name in others
-            if name in self._begun or name not in self._declined
-        }
+        left_ms: dict[str, float] = {}
+        for name in others:
+            if name in self._begun or name not in self._declined:
+                left_ms[name] = self._free_in_ms(name, now) + costs.alone_ms(name, lanes)
         return Contest(provider, tuple(left_ms), min(left_ms.values(), default=math.inf))
 
     def _repeated_run(self, provider: str, now: float, *, queries_only: bool = False) -> Run | None:
@@ -233,3 +242,9 @@ class Scheduler:
     def _remaining_ms(self, provider: str, now: float) -> float:
         begun = self._begun.get(provider)
         return 0.0 if begun is None else begun.remaining_ms(now)
+
+    def _free_in_ms(self, provider: str, now: float) -> float:
+        """When another provider will take a run; an idle one after as long as it was awaited."""
+        if provider in self._begun:
+            return self._remaining_ms(provider, now)
+        return now - self._awaited.setdefault(provider, now)

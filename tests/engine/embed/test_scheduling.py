@@ -284,6 +284,22 @@ class TestTwoProviders:
         assert again <= 50
         assert asked <= 4
 
+    @pytest.mark.parametrize("absent", ["npu", "cpu"])
+    def test_an_idle_provider_that_does_not_come_for_its_run_is_no_longer_relied_on(
+        self, absent: str
+    ) -> None:
+        present = {"npu": "cpu", "cpu": "npu"}[absent]
+        made = scheduler(npu=[Bucket(1, 256)], npu_ms={256: 91.0 if absent == "cpu" else 5.0})
+        made.add(bulk(200))
+        now, asked = 1000.0, 1
+        while made.next_run(present, now) is None:
+            again = made.ask_again_at(present, now)
+            assert again is not None
+            assert again > now
+            now, asked = again, asked + 1
+        assert now <= 1000.0 + 2 * 91
+        assert asked <= 10
+
     def test_a_provider_out_of_service_is_given_nothing_and_relied_on_for_nothing(self) -> None:
         made = scheduler(npu=BUCKETS)
         made.add(bulk(250))
@@ -468,10 +484,9 @@ class TestFigures:
         assert made.next_run("npu", 0.0) is not None
         assert made.backlog_ms("npu", 1.0) == pytest.approx(3.0 + 36.0)
 
-    def test_nobody_need_ask_again_while_nothing_waits_or_nothing_runs(self) -> None:
+    def test_nobody_need_ask_again_while_nothing_waits_and_nothing_runs(self) -> None:
         made = scheduler(npu=BUCKETS)
-        assert made.ask_again_at("cpu", 0.0) is None
-        made.add(bulk(250))
+        assert made.next_run("cpu", 0.0) is None
         assert made.ask_again_at("cpu", 0.0) is None
 
     def test_a_run_teaches_how_long_its_shape_takes(self) -> None:
