@@ -13,10 +13,10 @@ from typing import Literal, Protocol, Self
 
 import numpy as np
 
+from engine.embed import measuring
 from engine.embed.latencies import Latency
 from engine.embed.pool import Pool, Row, Runner, Vectors
 from engine.errors import EngineError, NpuFailed
-from engine.runtime.providers import CPU
 from engine.runtime.session import Session
 from engine.runtime.shapes import Bucket
 
@@ -31,8 +31,8 @@ _ERRORS_IN_A_ROW = 3
 # Seconds until what was taken out of service is tried again, the first time; then four times that.
 _RETRY_SECONDS, _RETRY_FACTOR = 60.0, 4
 
-# How long all shapes together may be measured, and how often one is at most.
-_MEASURING_SECONDS, _SAMPLES = 3.0, 7
+# How long all shapes together may be measured.
+_MEASURING_SECONDS = 3.0
 
 
 class CompiledModel(Protocol):
@@ -77,6 +77,8 @@ class Reference:
     """Gives the vectors that are taken for right."""
     canary: Callable[[int, int], Row]
     """A row of so many tokens, or of the fewest there can be; a second number makes it another."""
+    measure: Callable[[], None]
+    """Calibrates the CPU, which is the other choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,8 @@ class _Shape:
     """Failed runs since the last good one."""
     failures: int = 0
     """How often it was taken out of service."""
+    has_drifted: bool = False
+    """Runs take other times than when it was measured."""
     due: float = 0.0
     """When it is to be made ready, by the monotonic clock."""
 
@@ -151,6 +155,8 @@ class Accelerator:
         self._reference = reference
         self._pool = pool
         self._warn = warn
+        self._device = threading.Lock()
+        """Held by the one run there is at a time."""
         self._changed = threading.Condition()
         self._shapes = {bucket: _Shape(bucket) for bucket in model.buckets}
         self._untold: list[_Shape] = []
@@ -180,15 +186,17 @@ class Accelerator:
         if (runner := shape.runner) is None:
             raise NpuFailed("out-of-service", f"{bucket} is out of service: {shape.reason}")
         try:
-            vectors = runner.run(rows, bucket)
+            with self._device:
+                vectors = runner.run(rows, bucket)
         except EngineError as error:
             shape.errors += 1
             if shape.errors >= _ERRORS_IN_A_ROW:
-                self._quarantine(
-                    shape, f"{shape.errors} runs failed in a row: {error.__cause__ or error}"
-                )
+                reason = str(error.__cause__ or error)
+                self._quarantine(shape, f"{shape.errors} runs failed in a row: {reason}")
             raise
         shape.errors = 0
+        if self._pool.is_drifting(self.provider, bucket):
+            self._make_again(shape)
         return vectors
 
     def status(self) -> list[ShapeStatus]:
@@ -206,6 +214,13 @@ class Accelerator:
             )
             for shape in self._shapes.values()
         ]
+
+    def calibrate(self) -> None:
+        """Measures every shape in service anew."""
+        for shape in self._shapes.values():
+            if (runner := shape.runner) is not None:
+                self._measure(runner, shape.bucket, _MEASURING_SECONDS / len(self._shapes))
+        self._model.write_latencies(self._pool.latencies_json())
 
     def wait_until_prepared(self) -> None:
         """Returns once every shape serves or has failed."""
@@ -227,14 +242,17 @@ class Accelerator:
 
     def _prepare(self) -> None:
         """What the thread does: makes ready whatever is due, until it is closed."""
+        if not self._pool.latencies():
+            self._reference.measure()
         while (shape := self._next_due()) is not None:
             try:
                 self._make_ready(shape)
             except EngineError as error:
                 if not self._is_closing:
                     self._quarantine(shape, str(error))
-            except Exception as error:
-                self._quarantine(shape, f"a bug: {error!r}")
+            except BaseException as error:
+                for each in self._shapes.values():
+                    self._quarantine(each, f"a bug ended its preparation: {error!r}")
                 raise
         self._model.write_latencies(self._pool.latencies_json())
 
@@ -258,13 +276,14 @@ class Accelerator:
         # 2. Proved against the CPU.
         seconds = self._prove(runner, shape.bucket)
         # 3. Measured, unless that was done at an earlier start.
-        if not self._is_measured(self.provider, shape.bucket):
-            self._measure_cpu()
-            self._measure(self.provider, runner, shape.bucket, seconds)
+        if shape.has_drifted or not self._is_measured(shape.bucket):
+            left = _MEASURING_SECONDS / len(self._shapes) - seconds
+            self._measure(runner, shape.bucket, left, 1000 * seconds)
             self._model.write_latencies(self._pool.latencies_json())
         # 4. In service.
         with self._changed:
-            shape.runner, shape.state, shape.reason, shape.errors = runner, "serving", "", 0
+            shape.runner, shape.state, shape.reason = runner, "serving", ""
+            shape.errors, shape.has_drifted = 0, False
             self._changed.notify_all()
         self._tell()
 
@@ -278,7 +297,8 @@ class Accelerator:
         for length in (bucket.tokens, 1):
             rows = [self._reference.canary(max(1, length - row), row) for row in range(bucket.rows)]
             started = time.perf_counter()
-            vectors = runner.run(rows, bucket)
+            with self._device:
+                vectors = runner.run(rows, bucket)
             seconds = time.perf_counter() - started
             for number, (row, vector) in enumerate(zip(rows, vectors, strict=True)):
                 right = self._reference.cpu.run([row], Bucket(1, len(row)))[0]
@@ -290,27 +310,26 @@ class Accelerator:
                     )
         return seconds
 
-    def _is_measured(self, provider: str, bucket: Bucket) -> bool:
-        return any((m.provider, m.bucket) == (provider, bucket) for m in self._pool.latencies())
+    def _is_measured(self, bucket: Bucket) -> bool:
+        known = ((m.provider, m.bucket) for m in self._pool.latencies())
+        return (self.provider, bucket) in known
 
-    def _measure(self, provider: str, runner: Runner, bucket: Bucket, first: float) -> None:
-        """Calibrates a shape; the canaries were its warm-up, and count where time is short."""
+    def _measure(
+        self, runner: Runner, bucket: Bucket, seconds: float, first_ms: float | None = None
+    ) -> None:
+        """Calibrates a shape; without time for it by a first run, which was one of the warm-up."""
         rows = [self._reference.canary(bucket.tokens, row) for row in range(bucket.rows)]
-        samples: list[float] = []
-        left = _MEASURING_SECONDS / len(self._shapes) - first
-        while left > 0 and len(samples) < _SAMPLES and not self._is_closing:
-            started = time.perf_counter()
-            runner.run(rows, bucket)
-            samples.append(time.perf_counter() - started)
-            left -= samples[-1]
-        in_ms = [1000 * seconds for seconds in samples or [first]]
-        self._pool.calibrate(provider, bucket, in_ms)
+        with self._device:
+            found = measuring.samples_ms(lambda: runner.run(rows, bucket), seconds)
+        if samples := found or ([] if first_ms is None else [first_ms]):
+            self._pool.calibrate(self.provider, bucket, samples)
 
-    def _measure_cpu(self) -> None:
-        """Calibrates the CPU at the lengths of the shapes, once."""
-        for bucket in self._shapes:
-            if not self._is_measured(CPU, bucket):
-                self._measure(CPU, self._reference.cpu, bucket, 0.0)
+    def _make_again(self, shape: _Shape) -> None:
+        """Lets a shape be opened, proved and measured anew."""
+        with self._changed:
+            shape.state, shape.runner, shape.due, shape.has_drifted = "waiting", None, 0.0, True
+            self._changed.notify_all()
+        self._tell()
 
     def _quarantine(self, shape: _Shape, reason: str) -> None:
         with self._changed:

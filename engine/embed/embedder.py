@@ -6,6 +6,7 @@ Rule: a text's vector does not depend on the texts beside it, and no text is cut
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -14,15 +15,19 @@ from engine.embed.accelerator import Accelerator, CompiledModel, Reference, Shap
 from engine.embed.embeddings import Embeddings, EmbeddingSteps
 from engine.embed.encoder import Encoder
 from engine.embed.latencies import Latencies
+from engine.embed.measuring import samples_ms
 from engine.embed.pool import Call, Pool
 from engine.embed.scheduling import Policy, Scheduler
 from engine.errors import EmptyInput, InvalidInput, ModelBroken, Unavailable
 from engine.models.spec import EmbedderSpec
 from engine.runtime.session import Session
-from engine.runtime.shapes import Bucket
+from engine.runtime.shapes import Bucket, buckets
 from engine.text.tokenizer import Tokenizer
 
 Kind = Literal["query", "document"]
+
+# How long the CPU may be measured.
+_MEASURING_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +180,13 @@ class Embedder:
             shapes += self._accelerator.status()
         return Placement(self._options.policy, tuple(shapes), self._pool.waiting)
 
+    def calibrate(self) -> Placement:
+        """Measures every shape that is in service anew, on all providers, within seconds each."""
+        self._measure_cpu()
+        if self._accelerator is not None:
+            self._accelerator.calibrate()
+        return self.placement()
+
     def wait_until_prepared(self) -> None:
         """Returns once every shape of the other provider is in service or has failed."""
         if self._accelerator is not None:
@@ -199,11 +211,24 @@ class Embedder:
     def _framed(self, row: Sequence[int]) -> list[int]:
         return [*self._before, *row[: self.text_tokens], *self._after]
 
+    def _measure_cpu(self) -> None:
+        """Calibrates the CPU at the lengths that others are compiled for, and for a full batch."""
+        most = self._options.max_batch_tokens
+        shapes = [
+            *buckets(self.max_tokens),
+            Bucket(max(1, most // self.max_tokens), self.max_tokens),
+        ]
+        for bucket in shapes:
+            rows = [self._canary(bucket.tokens, row) for row in range(bucket.rows)]
+            run = partial(self._cpu.run, rows, bucket)
+            samples = samples_ms(run, _MEASURING_SECONDS / len(shapes))
+            self._pool.calibrate(self._cpu.provider, bucket, samples)
+
     def _accelerate(self, compiled: CompiledModel, warn: Callable[[str], None]) -> None:
         def encode(session: Session) -> Encoder:
             return Encoder(self.spec, session, _padding_id(self._tokenizer))
 
-        reference = Reference(self._cpu, self._canary)
+        reference = Reference(self._cpu, self._canary, self._measure_cpu)
         self._accelerator = Accelerator(compiled, encode, reference, self._pool, warn)
         self._accelerator.start()
 

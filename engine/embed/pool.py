@@ -160,6 +160,11 @@ class Pool:
         with self._turn:
             return self._latencies.to_json()
 
+    def is_drifting(self, provider: str, bucket: Bucket) -> bool:
+        """Whether a shape should be calibrated anew."""
+        with self._turn:
+            return self._latencies.is_drifting(provider, bucket)
+
     @property
     def waiting(self) -> int:
         """Texts that wait for their run."""

@@ -1,6 +1,7 @@
 """A provider with fixed shapes beside the CPU: proved, measured, taken out and back."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -192,3 +193,50 @@ def test_the_cpu_does_again_what_a_hung_device_never_answers(opened) -> None:
     finally:
         hung.set()
     assert device.runs == before + 1
+
+
+def test_calibrating_measures_every_shape_of_every_provider_anew(opened) -> None:
+    there, device = opened()
+    before = {(s.provider, s.bucket): s.median_ms for s in there.prepared().shapes}
+    device.before_run = lambda run: time.sleep(0.02)
+    after = {(s.provider, s.bucket): s.median_ms for s in there.embedder.calibrate().shapes}
+    assert after.keys() == before.keys()
+    assert all(
+        after["tiny-npu", shape] >= 20 > before["tiny-npu", shape] for shape in (SMALL, LARGE)
+    )
+    assert device.kept  # For the next start.
+
+
+def test_a_shape_that_became_slow_is_opened_and_measured_again(opened) -> None:
+    there, device = opened(policy="npu")
+    there.prepared()
+    device.before_run = lambda run: time.sleep(0.02)
+    for _ in range(30):
+        there.embedder.embed(["w1"], "query")
+    there.embedder.wait_until_prepared()
+    assert device.opened.count(SMALL) == 2
+    (small,) = [
+        s for s in there.embedder.placement().shapes if s.bucket == SMALL and s.provider != "cpu"
+    ]
+    assert small.median_ms >= 20
+    assert small.state == "serving"
+    assert there.embedder.embed(["w1"], "query").provider == "tiny-npu"
+
+
+def test_a_bug_while_preparing_leaves_the_cpu_in_service(
+    tiny: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[BaseException] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.exc_value))
+
+    def compiling(bucket: Bucket) -> None:
+        raise ZeroDivisionError("nobody thought of this")
+
+    device = TinyDevice(tiny(), [SMALL, LARGE])
+    device.compiling = compiling
+    there = Opened(tiny(), device, policy="npu")
+    assert {s.state for s in there.prepared().shapes if s.provider != "cpu"} == {"quarantined"}
+    assert there.embedder.embed(TEXTS, "document").provider == "cpu"
+    assert "nobody thought of this" in there.warnings[0]
+    there.embedder.close()
+    assert [type(error) for error in told] == [ZeroDivisionError]
