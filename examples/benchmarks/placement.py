@@ -8,7 +8,7 @@ The real scheduler decides, under a virtual clock, for devices with these latenc
   on 2 cores within 10 % (1.8 ms a query, 9,800 tokens/s in bulk).
 - fast NPU: 2.2, 3.0, 4.0 and 8.5 ms for 32, 64, 128 and 256 tokens. Not measured: scaled from
   Qualcomm's published figures of larger encoders on a Snapdragon X Elite.
-- slow NPU: 91 ms a text, as reported of a chip that was not set up well.
+- slow NPU: 91 ms a text, as reported of one chip, it is not known why.
 - stalling NPU: the fast one, of which a run in 20 takes 50 times as long. Texts that it stalls on
   are also run by the CPU once that has nothing else to do.
 - halting NPU: the fast one, of which a run in 20 takes 200 ms whatever its length.
@@ -19,7 +19,8 @@ The texts are those of embed.py by their lengths, cut at 256 tokens, in one call
 - offline: the best assignment of texts to devices by one who knows all times, stalls included,
   beforehand, with fractions of texts, no padding and the CPU's best rate. Texts go to the NPU in
   the order of the ratio of times; which of them meets a stall is not for it to choose.
-- bound: what no schedule can beat, not even one that keeps its shortest texts for the stalls.
+- bound: what no schedule can beat that runs each text once, not even one that keeps its shortest
+  texts for the stalls.
 
 Medians (worst) over 20 seeds of stalls, ours in ms and as a multiple of the others:
 
@@ -215,7 +216,7 @@ def offline_ms(counts: Sequence[int], device: Device, seed: int = 0) -> float:
 
 
 def bound_ms(counts: Sequence[int], device: Device, seed: int = 0) -> float:
-    """What no schedule can beat that gives each text to one device.
+    """What no schedule can beat that runs each text once.
 
     Of n runs of the NPU the stalls among the first n are known. However the texts are chosen, the
     later of the two ends is at least any weighted mean of both, and the least weighted mean takes
