@@ -220,7 +220,8 @@ class GraphNode:
         feeds = {n: a for n, a in zip(self.inputs, arrays, strict=True) if a is not None}
         try:
             evaluator: Any = ReferenceEvaluator(self._node, opsets={"": opset})
-            return [np.asarray(value) for value in evaluator.run(None, feeds)]
+            with np.errstate(all="ignore"):  # Infinities in unused places are the graph's affair.
+                return [np.asarray(value) for value in evaluator.run(None, feeds)]
         except Exception as error:  # The evaluator raises whatever its operators raise.
             raise GraphNotServed(f"{self.operator} cannot be computed ({error})") from error
 

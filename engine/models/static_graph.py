@@ -38,12 +38,17 @@ MASK_BIAS = -1e4
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _MASK = "attention_mask"
 _STATES = "last_hidden_state"
-_FLOATS = ("float", "float16", "bfloat16", "double")
 # What gives its first input as it is where nothing is trained.
 _PASSING = frozenset(["Identity", "Dropout"])
 _SUMS = frozenset(["Add", "Sub", "Sum"])
-# Computing these would undo a quantisation that is meant.
-_KEPT = frozenset(["QuantizeLinear", "DequantizeLinear"])
+# Operators that are never computed, which would undo a quantisation that is meant, and the input
+# that has their output's type. com.microsoft's have 16 bits before opset 21, and no schema in onnx.
+_QUANTISERS = {
+    "QuantizeLinear": 2,
+    "DequantizeLinear": 1,
+    "com.microsoft.QuantizeLinear": 2,
+    "com.microsoft.DequantizeLinear": 1,
+}
 # The largest array that shape inference is shown: it needs shapes and axes alone.
 _SHAPE_ITEMS = 64
 
@@ -185,7 +190,7 @@ class _Walk:
         by_mask = any(name in self._probed for name in inputs) and all(
             probe is not None or not name for probe, name in zip(probes, inputs, strict=True)
         )
-        if by_mask and node.operator not in _KEPT:
+        if by_mask and node.operator not in _QUANTISERS:
             found = node.evaluated(probes, self._opset)
             self._probed.update(zip(node.outputs, found, strict=False))
         else:
@@ -196,6 +201,10 @@ class _Walk:
         self._makers.update(dict.fromkeys(node.outputs, fitted))
 
     def _note_types(self, node: GraphNode) -> None:
+        if node.operator in _QUANTISERS and len(node.inputs) == 3:
+            typed = self._type(node.inputs[_QUANTISERS[node.operator]])
+            self._types[node.outputs[0]] = GraphValue(typed.dtype, self.shape(node.inputs[0]))
+            return
         types = {name: self._type(name) for name in node.inputs if name}
         small = {
             name: self._arrays[name]
@@ -223,7 +232,7 @@ class _Walk:
         """A node's inputs where all that matters of them is known."""
         if node.operator in ("Shape", "Size"):
             return [np.broadcast_to(np.float32(0), self.shape(inputs[0]))]
-        if node.operator in _KEPT or any(n and n not in self._arrays for n in inputs):
+        if node.operator in _QUANTISERS or any(n and n not in self._arrays for n in inputs):
             return None
         return [self._arrays.get(name) for name in inputs]
 

@@ -4,6 +4,7 @@ Its own process, since native compilers crash and hang. Its argument is the fold
 `runtime.qnn.compiling` wrote it. It exits 0 with a result there, or 1 with a failure there.
 """
 
+import faulthandler
 import json
 import sys
 import tempfile
@@ -21,6 +22,9 @@ from engine.runtime.session import Session
 from engine.runtime.shapes import Bucket
 
 _TRACE_FILE = "qnn_op_trace.json"
+
+# Whoever started us ends us before, if it is still there.
+_GRACE_SECONDS = 10.0
 
 
 def compile_request(request: Request, folder: Path) -> dict[str, float | int]:
@@ -85,6 +89,7 @@ def main() -> int:
     """Runs the request in the folder that the first argument names."""
     work_folder = Path(sys.argv[1])
     request, folder = Request.read(work_folder)
+    faulthandler.dump_traceback_later(request.timeout_seconds + _GRACE_SECONDS, exit=True)
     try:
         result = compile_request(request, folder)
     except EngineError as error:

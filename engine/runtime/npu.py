@@ -135,7 +135,13 @@ class Npu:
             return self._compile(draft, model, bucket), True
 
     def _compile(self, draft: Draft, model: EncoderFile, bucket: Bucket) -> Context:
-        request = Request(model.onnx_file, bucket, self._options, self.device.key_parts())
+        request = Request(
+            model.onnx_file,
+            bucket,
+            self._options,
+            self.device.key_parts(),
+            self._timeout_seconds,
+        )
         with tempfile.TemporaryDirectory(
             prefix="npu-gateway-", ignore_cleanup_errors=True
         ) as work_folder:
@@ -143,7 +149,6 @@ class Npu:
                 request,
                 draft.folder,
                 Path(work_folder),
-                timeout_seconds=self._timeout_seconds,
                 wanted=self._is_wanted,
                 program=self._program,
             )

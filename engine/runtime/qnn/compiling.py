@@ -42,6 +42,8 @@ class Request:
     """With which the program finds the device again."""
     device: Mapping[str, str]
     """The device's key parts; the program refuses to compile for another."""
+    timeout_seconds: float
+    """After so long the process is killed; it also ends itself, should nobody be there to do it."""
 
     def write(self, work_folder: Path, folder: Path) -> None:
         """Writes it for the program, which is to put the context into `folder`."""
@@ -51,6 +53,7 @@ class Request:
             "bucket": asdict(self.bucket),
             "options": options | {"provider_options": dict(self.options.provider_options)},
             "device": dict(self.device),
+            "timeout_seconds": self.timeout_seconds,
             "folder": str(folder),
         }
         (work_folder / REQUEST_FILE).write_text(json.dumps(fields), encoding="utf-8")
@@ -66,6 +69,7 @@ class Request:
             Bucket(**fields["bucket"]),
             NpuOptions(**options, library=Path(library) if library else None),
             fields["device"],
+            fields["timeout_seconds"],
         )
         return request, Path(fields["folder"])
 
@@ -75,7 +79,6 @@ def compile_context(
     folder: Path,
     work_folder: Path,
     *,
-    timeout_seconds: float,
     wanted: Callable[[], bool],
     program: Sequence[str] = PROGRAM,
 ) -> CompileFacts:
@@ -85,7 +88,6 @@ def compile_context(
         request: What to compile.
         folder: Empty; takes the context's files.
         work_folder: Empty; takes the request, the log and what the program reports.
-        timeout_seconds: After so long the process is killed.
         wanted: Asked several times a second; the process is killed once it says no.
         program: What is run, with `work_folder` as its one argument.
 
@@ -96,15 +98,14 @@ def compile_context(
     request.write(work_folder, folder)
     began = time.monotonic()
     command = [*program, str(work_folder)]
-    what = f"Compiling {request.onnx_file.parent.name} for {request.bucket} on the NPU"
+    what = f"Compiling for runs of {request.bucket} tokens on the NPU"
     try:
         for _ in child.run(command, work_folder / _LOG_FILE):
             if not wanted():
                 raise NpuFailed("compile-stopped", f"{what} was stopped.")
-            if time.monotonic() - began > timeout_seconds:
-                raise NpuFailed(
-                    "compile-timed-out", f"{what} took over {timeout_seconds:g} s and was ended."
-                )
+            if time.monotonic() - began > request.timeout_seconds:
+                limit = f"{request.timeout_seconds:g} s"
+                raise NpuFailed("compile-timed-out", f"{what} took over {limit} and was ended.")
         return CompileFacts(**_report(work_folder / RESULT_FILE))
     except child.ChildFailed as error:
         raise _failure(error, what, work_folder) from error

@@ -1,5 +1,6 @@
 """The process that compiles: how it ends, and that it is gone."""
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable
@@ -18,7 +19,9 @@ REQUEST = Request(
     Bucket(2, 16),
     NpuOptions(simulator=True, provider_options={"vtcm_mb": "8"}, library=Path("plugin.so")),
     {"soc": "60"},
+    timeout_seconds=60,
 )
+SENTENCE = "Compiling for runs of 2x16 tokens on the NPU"
 START = "import sys; from pathlib import Path; folder = Path(sys.argv[1]); "
 HANG = START + "import os, time; (folder / 'pid').write_text(str(os.getpid())); time.sleep(600)"
 
@@ -31,10 +34,9 @@ def compiled(
     wanted: Callable[[], bool] = lambda: True,
 ) -> CompileFacts:
     return compile_context(
-        REQUEST,
+        dataclasses.replace(REQUEST, timeout_seconds=timeout_seconds),
         work_folder / "context",
         work_folder,
-        timeout_seconds=timeout_seconds,
         wanted=wanted,
         program=[sys.executable, "-c", code],
     )
@@ -62,7 +64,7 @@ def test_a_native_crash_is_named_with_the_last_line_before_it(tmp_path: Path):
     code = "import faulthandler; print('compiling', flush=True); faulthandler._sigsegv()"
     assert failure(tmp_path, code) == (
         "compile-crashed",
-        "Compiling tiny for 2x16 on the NPU crashed (SIGSEGV); it last said: compiling",
+        f"{SENTENCE} crashed (SIGSEGV); it last said: compiling",
     )
 
 
@@ -76,13 +78,13 @@ def test_a_program_that_breaks_is_quoted(tmp_path: Path):
     code = "print('# LIBNATIVE: greeting'); raise SystemExit('no such module')"
     kind, sentence = failure(tmp_path, code)
     assert kind == "compile-failed"
-    assert sentence.startswith("Compiling tiny for 2x16 on the NPU failed; it last said: ")
+    assert sentence.startswith(f"{SENTENCE} failed; it last said: ")
 
 
 def test_a_program_that_says_nothing_still_makes_a_sentence(tmp_path: Path):
     assert failure(tmp_path, "raise SystemExit(3)") == (
         "compile-failed",
-        "Compiling tiny for 2x16 on the NPU failed; it said nothing.",
+        f"{SENTENCE} failed; it said nothing.",
     )
 
 
@@ -98,7 +100,6 @@ def test_a_program_that_is_not_there_has_failed(tmp_path: Path):
             REQUEST,
             tmp_path,
             tmp_path,
-            timeout_seconds=60,
             wanted=lambda: True,
             program=["no-such-program"],
         )
