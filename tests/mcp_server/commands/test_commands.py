@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -303,22 +305,33 @@ def test_doctor_says_when_the_index_is_of_another_model(flags, folder, tmp_path,
     assert "tides.md" in after.stdout
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
-def test_an_interrupted_command_ends_at_once_without_a_traceback(flags, folder):
-    for number in range(500):
-        (folder / f"{number}.md").write_text(f"# Number {number}\n\n" + "Some words. " * 90)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mcp_server", "index", str(folder), *flags],
+@contextmanager
+def started(*words: str) -> Iterator["subprocess.Popen[str]"]:
+    """A command under way; it is ended at the end of the block."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "mcp_server", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
-    )
-    index = Path(flags[1]) / "index.sqlite"
-    while not index.exists():
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
+@pytest.mark.usefixtures("as_in_a_terminal")
+def test_an_interrupted_command_ends_at_once_without_a_traceback(flags, folder):
+    for number in range(500):
+        (folder / f"{number}.md").write_text(f"# Number {number}\n\n" + "Some words. " * 90)
+    with started("index", str(folder), *flags) as process:
+        index = Path(flags[1]) / "index.sqlite"
+        while not index.exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=10)
     assert process.returncode == 130
     assert errors.strip().endswith("npu-gateway: interrupted")
     assert "Traceback" not in errors
@@ -346,21 +359,17 @@ def test_the_demo_fails_where_a_step_fails(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
+@pytest.mark.usefixtures("as_in_a_terminal")
 def test_an_interrupted_demo_ends_itself_and_its_server(flags):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mcp_server", "demo", *flags],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "index_documents" in line and line.startswith("3."):
-            break
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    server = children.read_text().split() if children.exists() else []
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
+    with started("demo", *flags) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "index_documents" in line and line.startswith("3."):
+                break
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        server = children.read_text().split() if children.exists() else []
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=10)
     assert process.returncode == 130
     assert "Traceback" not in errors
     for pid in server:
