@@ -5,8 +5,9 @@ and read back here. The forward pass is the independent check: 64-bit numbers, n
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, wraps
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,25 @@ TOY = Shape()
 FULL = Shape(hidden=3072, ffn=8192, heads=32, kv_heads=32, head_size=96, layers=32, context=4096)
 
 
+def _kept_of_toys(
+    make: Callable[..., NDArray[np.float32]],
+) -> Callable[..., NDArray[np.float32]]:
+    """Makes the same weights of a toy once; those of a full size would fill the memory."""
+
+    @lru_cache(maxsize=128)
+    def kept(*asked: Any) -> NDArray[np.float32]:
+        made = make(*asked)
+        made.flags.writeable = False
+        return made
+
+    @wraps(make)
+    def made(shape: Shape, *asked: Any) -> NDArray[np.float32]:
+        return (kept if shape.hidden <= TOY.hidden else make)(shape, *asked)
+
+    return made
+
+
+@_kept_of_toys
 def embedding(shape: Shape) -> NDArray[np.float32]:
     """[vocabulary, hidden]."""
     drawn = _random(shape, "embedding").standard_normal(
@@ -80,7 +100,14 @@ def quantised(
 
 def projection(shape: Shape, name: str, rows: slice = slice(None)) -> NDArray[np.float32]:
     """[N, K] in full precision: what the quantised bytes stand for."""
-    packed, scales = quantised(shape, name, rows)
+    return _projection(shape, name, rows.start, rows.stop)
+
+
+@_kept_of_toys
+def _projection(
+    shape: Shape, name: str, start: int | None, stop: int | None
+) -> NDArray[np.float32]:
+    packed, scales = quantised(shape, name, slice(start, stop))
     halves = np.stack([packed & 15, packed >> 4], axis=-1).reshape(*scales.shape, BLOCK)
     weights = (halves.astype(np.float32) - 8) * scales[..., None]
     return weights.reshape(len(packed), -1)

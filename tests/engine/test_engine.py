@@ -123,11 +123,9 @@ def test_pull_fetches_what_is_missing_at_first_use(tmp_path, models_dir):
             models_dir=tmp_path / "models", index_file=tmp_path / "index.sqlite", pull=True
         )
     )
-    decoder = got(engine.decoder)
-    pieces = decoder.generate([Message("user", "Say hello.")], SamplingParams(max_tokens=2))
-    assert "".join(piece.text for piece in pieces)
-    assert engine.models()[1].model_id == "smollm2-135m-instruct"
-    assert not (tmp_path / "models" / catalog.to_fetch("embed", None).model_id).exists()
+    assert got(engine.embedder).embed(["hello"], "query").vectors.shape == (1, 384)
+    assert engine.models()[0].model_id == "all-minilm-l6-v2"
+    assert not (tmp_path / "models" / catalog.to_fetch("generate", None).model_id).exists()
     engine.close()
 
 

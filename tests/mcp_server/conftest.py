@@ -10,7 +10,7 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
 
-from engine.decode.decoder import Decoder
+from engine.decode.decoder import Decoder, DecoderOptions
 from engine.embed.embedder import Embedder
 from engine.engine import Engine
 from engine.models import folder
@@ -52,14 +52,16 @@ class Kept:
 
 @pytest.fixture(scope="session")
 def loaded_embedder(minilm_folder) -> Iterator[Embedder]:
-    embedder = Embedder.open(folder.read(minilm_folder))
+    """In one thread: two test processes share the cores. Servers over stdio take all of them."""
+    embedder = Embedder.open(folder.read(minilm_folder), threads=1)
     yield embedder
     embedder.close()
 
 
 @pytest.fixture(scope="session")
 def loaded_decoder(smollm2_folder) -> Iterator[Decoder]:
-    decoder = Decoder.open(folder.read(smollm2_folder))
+    """In one thread, as the embedder."""
+    decoder = Decoder.open(folder.read(smollm2_folder), DecoderOptions(threads=1))
     yield decoder
     decoder.close()
 

@@ -85,6 +85,14 @@ class RawServer:
             if message.get("id") == request_id:
                 return message
 
+    def told(self, *parts: bytes) -> None:
+        """Waits for a line with all of these in it; answers before it are passed over."""
+        while not any(all(part in line for part in parts) for line in self.lines):
+            try:
+                self._incoming.get(timeout=TIMEOUT)
+            except Empty:
+                raise AssertionError(f"no line with {parts} in {TIMEOUT} s") from None
+
     def ask(self, request_id: int, method: str, params: dict[str, Any] | None = None) -> Any:
         self.send(method, params, id=request_id)
         return self.answer(request_id)

@@ -85,7 +85,7 @@ def test_a_long_prompt_is_read_in_parts_as_in_one_run(smollm2: Decoder) -> None:
     messages = [Message("user", f"Here is a list. {'apples and pears, ' * 40} What is it about?")]
     in_parts = _answer(smollm2, messages, max_tokens=12)
     at_once = _answer(
-        Decoder.open(smollm2.spec, DecoderOptions(prefill_chunk=smollm2.context)),
+        Decoder.open(smollm2.spec, DecoderOptions(threads=1, prefill_chunk=smollm2.context)),
         messages,
         max_tokens=12,
     )

@@ -41,7 +41,7 @@ def _cached(pieces: list[Piece]) -> int:
 
 @pytest.fixture(scope="module")
 def bare(smollm2: Decoder) -> Iterator[Decoder]:
-    decoder = Decoder.open(smollm2.spec, replace(BARE, speculate=True))
+    decoder = Decoder.open(smollm2.spec, replace(BARE, threads=1, speculate=True))
     yield decoder
     decoder.close()
 
@@ -63,7 +63,7 @@ def test_a_drafted_token_is_the_most_probable_one_within_what_runs_round(
     template = ChatTemplate(spec.chat_template, tokenizer, spec.bos_token, spec.eos_token)
     messages = [Message("user", text)]
     answer = _ids(list(smollm2.generate(messages, SamplingParams(max_tokens=60))))
-    forward = Forward(Session.open(spec.onnx_file), 1024, 2**30)
+    forward = Forward(Session.open(spec.onnx_file, threads=1), 1024, 2**30)
     row = forward.cache.open_row(1)
     logits = forward.extend(row, template.render_ids(messages))[0]
     for token_id in answer:
@@ -112,7 +112,26 @@ def _random_text(random: random.Random) -> str:
     return beginning + " " + " ".join(random.choices(words, k=random.randint(0, 12)))
 
 
-@pytest.mark.parametrize("seed", range(4))
+Asked = tuple[list[Message], SamplingParams]
+
+
+@pytest.fixture(scope="module", params=range(4))
+def asked_alone(
+    request: pytest.FixtureRequest, either_spec: DecoderSpec
+) -> list[tuple[Asked, list[int]]]:
+    """Random requests, each with what a bare decoder answers."""
+    turns = random.Random(request.param)
+    bare = Decoder.open(either_spec, replace(BARE, threads=1))
+    answers: list[tuple[Asked, list[int]]] = []
+    for _ in range(12):
+        messages = [Message("user", _random_text(turns))]
+        warm = {"temperature": 0.9, "seed": 5} if turns.random() < 0.3 else {}
+        params = SamplingParams(max_tokens=turns.randint(1, 80), **warm)  # type: ignore[arg-type]
+        answers.append(((messages, params), _ids(list(bare.generate(messages, params)))))
+    bare.close()
+    return answers
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -124,17 +143,12 @@ def _random_text(random: random.Random) -> str:
     ],
 )
 def test_random_answers_do_not_depend_on_the_options(
-    either_spec: DecoderSpec, seed: int, changes: dict[str, int]
+    either_spec: DecoderSpec,
+    asked_alone: list[tuple[Asked, list[int]]],
+    changes: dict[str, int],
 ) -> None:
-    turns = random.Random(seed)
     decoder = Decoder.open(either_spec, replace(DecoderOptions(threads=1), **changes))
-    bare = Decoder.open(either_spec, replace(BARE, threads=1))
-    for _ in range(12):
-        messages = [Message("user", _random_text(turns))]
-        warm = {"temperature": 0.9, "seed": 5} if turns.random() < 0.3 else {}
-        params = SamplingParams(max_tokens=turns.randint(1, 80), **warm)  # type: ignore[arg-type]
-        assert _ids(list(decoder.generate(messages, params))) == _ids(
-            list(bare.generate(messages, params))
-        )
+    for asked, alone in asked_alone:
+        assert _ids(list(decoder.generate(*asked))) == alone
     assert decoder.status().kv_bytes == 0
     assert decoder.status().prefix_bytes <= decoder.options.prefix_cache_bytes

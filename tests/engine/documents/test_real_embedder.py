@@ -14,7 +14,7 @@ from engine.store.opening import open_store
 
 @pytest.fixture
 def embedder(minilm_folder):
-    opened = Embedder.open(model_folder.read(minilm_folder))
+    opened = Embedder.open(model_folder.read(minilm_folder), threads=1)
     yield opened
     opened.close()
 

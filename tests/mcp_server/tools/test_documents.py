@@ -159,7 +159,7 @@ async def test_a_document_is_read_exactly_and_by_lines(connect, home):
 
 
 async def test_a_document_too_large_for_one_result_is_read_in_parts(connect, home):
-    text = "".join(f"{number:05d} {'word ' * 18}\n" for number in range(1200))
+    text = "".join(f"{number:05d} {'international ' * 36}\n" for number in range(230))
     (home.documents / "large.txt").write_text(text)
     parts: list[str] = []
     async with connect() as client:
@@ -179,7 +179,7 @@ async def test_a_document_too_large_for_one_result_is_read_in_parts(connect, hom
 
 
 async def test_a_line_too_long_for_one_result_is_read_in_parts(connect, home):
-    text = "".join(f"{number:06d} " for number in range(15_000))
+    text = "".join(f"{number:04d} {'international ' * 7}" for number in range(1_020))
     (home.documents / "long.txt").write_text(text + "\nlast line\n")
     parts: list[str] = []
     async with connect() as client:
@@ -200,7 +200,7 @@ async def test_a_line_too_long_for_one_result_is_read_in_parts(connect, home):
 
 
 async def test_search_results_stay_within_a_result_and_name_what_continues(connect, home):
-    for number in range(60):
+    for number in range(30):
         paragraphs = "\n\n".join(f"Paragraph {n} of tea {number}. " * 20 for n in range(3))
         (home.documents / f"tea{number}.md").write_text(f"# Tea {number}\n\n{paragraphs}\n")
     async with connect() as client:

@@ -254,7 +254,7 @@ async def test_a_form_that_cannot_be_kept_is_refused_before_a_token(connect, arg
 
 
 async def test_penalties_keep_an_answer_from_repeating_itself(connect):
-    ask = {"prompt": "Say la la la la la la la la.", "max_tokens": 40}
+    ask = {"prompt": "Say la la la la la la la la.", "max_tokens": 20}
     async with connect() as client:
         plain = await client.call_tool("generate", ask)
         texts = [
