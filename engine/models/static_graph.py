@@ -130,6 +130,16 @@ class _Walk:
             raise Unsupported(f"attention is masked by {mask} in a way that is not known")
         return self._own_bias()
 
+    def maker(self, value: str) -> tuple[str, Sequence[str]]:
+        node = self._makers.get(self._found(value))
+        return (node.operator, node.inputs) if node else ("", ())
+
+    def known(self, value: str) -> Array | None:
+        return self._arrays.get(self._found(value))
+
+    def told_by_mask(self, value: str) -> Array | None:
+        return self._probed.get(self._found(value))
+
     # The pass
 
     def written(self) -> bytes:

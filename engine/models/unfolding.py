@@ -36,6 +36,18 @@ class Plain(Protocol):
         """What a mask means for attention scores: [rows, 1, 1, tokens], to be added to them."""
         ...
 
+    def maker(self, value: str) -> tuple[str, Sequence[str]]:
+        """Operator and inputs of what gives a value; nothing where no plain node does."""
+        ...
+
+    def known(self, value: str) -> NDArray[Any] | None:
+        """The array of a value that does not depend on what the graph is given."""
+        ...
+
+    def told_by_mask(self, value: str) -> NDArray[Any] | None:
+        """What a value that depends on the mask alone is for one mask."""
+        ...
+
 
 Inputs = Sequence[str]
 """Names of a fused operator's inputs; "" where one is left out or not there at all."""
@@ -83,7 +95,11 @@ def multi_head_attention(graph: Plain, given: Inputs, attributes: Attributes) ->
         first = graph.add("Split", [bias, sizes], outputs=3, axis=0)
         biases = [first, f"{first}/1", f"{first}/2"]
         parts = [graph.add("Add", list(pair)) for pair in zip(parts, biases, strict=True)]
-    return [_attended(graph, parts, mask, scores_bias, attributes)]
+    heads = int(attributes["num_heads"])
+    scale = attributes.get("scale") or (graph.shape(parts[0])[-1] // heads) ** -0.5
+    if not mask and (narrow := _without_padding_column(graph, parts, heads)):
+        parts, mask = narrow
+    return [_attended(graph, parts, mask, scores_bias, {**attributes, "scale": scale})]
 
 
 def skip_layer_normalization(graph: Plain, given: Inputs, attributes: Attributes) -> list[str]:
@@ -137,6 +153,52 @@ def _attended(
     joined = graph.add("Transpose", [weighted], perm=[0, 2, 1, 3])
     shape = np.array([rows, tokens, graph.shape(parts[2])[-1]], np.int64)
     return graph.add("Reshape", [joined, graph.constant(shape)])
+
+
+def _without_padding_column(
+    graph: Plain, parts: list[str], heads: int
+) -> tuple[list[str], str] | None:
+    """Queries and keys without each head's last column, and the mask it tells.
+
+    Our converter writes that column, 1 in all queries and far below 0 in the keys of padding, for
+    the CPU's sake. An NPU computes in tiles of 32 columns: 33 are two.
+    """
+    query, key = (_linear(graph, part) for part in parts[:2])
+    if query is None or key is None:
+        return None
+    (states, query_weight, query_bias), (_, key_weight, padding) = query, key
+    ones, told = graph.known(query_bias), graph.told_by_mask(padding)
+    if ones is None or told is None:
+        return None
+    arrays = (query_weight, ones, key_weight, told)
+    in_query, one, in_key, column = (a.reshape(*a.shape[:-1], heads, -1) for a in arrays)
+    widens = not (in_query[..., -1].any() or in_key[..., -1].any() or column[..., :-1].any())
+    if not widens or (one[..., -1] != 1).any() or np.ptp(column[..., -1], axis=-1).any():
+        return None
+    products = [_product_of(graph, states, in_query), _product_of(graph, states, in_key)]
+    bias = graph.constant(one[..., :-1].reshape(-1))
+    last = graph.constant(np.array(column.shape[-1] - 1, np.int64))
+    rows, tokens = column.shape[:2]
+    mask = graph.add("Gather", [padding, last], axis=2)
+    shape = graph.constant(np.array([rows, 1, 1, tokens], np.int64))
+    mask = graph.add("Reshape", [mask, shape])
+    return [graph.add("Add", [products[0], bias]), products[1], parts[2]], mask
+
+
+def _linear(graph: Plain, value: str) -> tuple[str, NDArray[Any], str] | None:
+    """States, weight and what is added, where a value is a product with a weight and a sum."""
+    operator, terms = graph.maker(value)
+    for product, addend in (terms, terms[::-1]) if operator == "Add" else ():
+        made_by, factors = graph.maker(product)
+        weight = graph.known(factors[1]) if made_by == "MatMul" else None
+        if weight is not None and weight.ndim == 2:
+            return factors[0], weight, addend
+    return None
+
+
+def _product_of(graph: Plain, states: str, by_heads: NDArray[Any]) -> str:
+    weight = by_heads[..., :-1].reshape(len(by_heads), -1)
+    return graph.add("MatMul", [states, graph.constant(weight)])
 
 
 def _by_heads(graph: Plain, part: str, heads: int, order: list[int]) -> str:

@@ -121,6 +121,20 @@ def test_no_constant_is_lower_than_the_bias_of_masks(onnx_file: Path):
     assert lowest >= MASK_BIAS
 
 
+def test_attention_is_masked_by_one_bias_and_heads_keep_their_size(onnx_file: Path):
+    model = onnx.load_from_string(static_graph(onnx_file, 2, 16))
+    arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    shapes = [arrays[node.input[1]] for node in model.graph.node if node.op_type == "Reshape"]
+    sizes = {shape[3] for shape in shapes if len(shape) == 4 and shape[2] == FORM.heads}
+    assert sizes == {FORM.hidden // FORM.heads}
+    scores = [node.input[0] for node in model.graph.node if node.op_type == "Softmax"]
+    makers = {node.output[0]: node for node in model.graph.node}
+    flat = {"Flatten", "Reshape"}
+    sums = [makers[makers[n].input[0] if makers[n].op_type in flat else n] for n in scores]
+    assert [node.op_type for node in sums] == ["Add"] * FORM.layers
+    assert len(set.intersection(*(set(node.input) for node in sums))) == 1
+
+
 def test_a_row_of_padding_and_a_single_token_are_finite(onnx_file: Path):
     states = run(opened(static_graph(onnx_file, 3, 8)), feeds_of([0, 1, 8], 8))
     assert np.isfinite(states).all()
