@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import NpuFailed
+from engine.models import masks
 from engine.models.graph import (
     OPSET,
     GraphEditor,
@@ -28,12 +29,10 @@ from engine.models.graph import (
     GraphWriter,
     element,
 )
+from engine.models.masks import MASK_BIAS
 from engine.models.unfolding import UNFOLDED, Unsupported
 
 Array = NDArray[Any]
-
-MASK_BIAS = -1e4
-"""What is added to the scores of padding; no constant of a graph is lower."""
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _MASK = "attention_mask"
@@ -95,7 +94,7 @@ class _Walk:
         self._nodes: list[GraphNode] = []
         self._bias = ""
         self._added = 0
-        self._probe = _probe(rows, tokens)
+        self._probe = masks.probe(rows, tokens)
 
     # What `unfolding` needs
 
@@ -124,9 +123,7 @@ class _Walk:
         probed = self._probed.get(mask)
         if probed is None:
             raise Unsupported(f"attention is masked by {mask}, which is no attention_mask")
-        lengths = self._probe.sum(axis=1)
-        meant = (self._probe, lengths)
-        if not any(np.array_equal(probed, m) for m in meant) and not self._is_bias(probed):
+        if not masks.is_mask(probed, self._probe):
             raise Unsupported(f"attention is masked by {mask} in a way that is not known")
         return self._own_bias()
 
@@ -267,7 +264,9 @@ class _Walk:
             lowest = self._arrays.get(low)
             if lowest is None or lowest.size != 1 or lowest.item() > MASK_BIAS:
                 continue
-            if scores not in self._arrays and self._is_bias(bias * np.float32(MASK_BIAS)):
+            if scores not in self._arrays and masks.is_bias(
+                bias * np.float32(MASK_BIAS), self._probe
+            ):
                 return self.add("Add", [scores, self._own_bias()])
         return ""
 
@@ -282,7 +281,11 @@ class _Walk:
         return inputs
 
     def _adds_bias(self, name: str) -> bool:
-        return name in self._probed and name != self._bias and self._is_bias(self._probed[name])
+        return (
+            name in self._probed
+            and name != self._bias
+            and masks.is_bias(self._probed[name], self._probe)
+        )
 
     def _has_rows(self, inputs: list[str]) -> bool:
         shapes = [self.shape(name) for name in inputs]
@@ -302,16 +305,6 @@ class _Walk:
             raise Unsupported(f"{name}, which is computed at each run, is added to all rows")
         repeated = np.repeat(self._arrays[name].reshape(1, *shape[-2:]), self._rows, axis=0)
         return self.constant(repeated)
-
-    def _is_bias(self, probed: Array) -> bool:
-        """Whether a value is 0 for tokens and far below for padding, whatever its middle axes."""
-        shown = self._probe[:, None, None, :] == 1
-        if probed.ndim != 4 or probed.dtype.kind != "f" or probed.shape[-1] != self._tokens:
-            return False
-        if probed.shape[0] != self._rows:
-            return False
-        shown = np.broadcast_to(shown, probed.shape)
-        return bool((probed[shown] == 0).all() and (probed[~shown] <= -1e3).all())
 
     def _own_bias(self) -> str:
         """(mask - 1) x 10000, [rows, 1, 1, tokens]."""
@@ -336,7 +329,7 @@ class _Walk:
         for node in self._needed(states):
             for name in node.inputs:
                 if name in self._arrays and name not in names:
-                    names[name] = graph.constant(name, _raised(self._arrays[name]))
+                    names[name] = graph.constant(name, masks.raised(self._arrays[name]))
             graph.add(node, names)
         if not is_float:
             graph.node("Cast", [states], [_STATES], to=element(np.float32))
@@ -350,21 +343,3 @@ class _Walk:
                 needed.update(node.inputs)
                 kept.append(node)
         return kept[::-1]
-
-
-def _probe(rows: int, tokens: int) -> NDArray[np.int64]:
-    """A mask whose rows end at different places, so that what is made of it tells how."""
-    lengths = tokens - (np.arange(rows) * 3 + 1) % tokens
-    return (np.arange(tokens) < lengths[:, None]).astype(np.int64)
-
-
-def _raised(array: Array) -> Array:
-    """A constant with nothing in it that is infinite in 16 bits, and no mask below the bias."""
-    is_mask = (
-        array.dtype.kind == "f"
-        and array.size
-        and (
-            array.min() < MASK_BIAS and (array.size == 1 or array.min() < np.finfo(np.float16).min)
-        )
-    )
-    return np.maximum(array, np.asarray(MASK_BIAS, array.dtype)) if is_mask else array

@@ -16,7 +16,8 @@ from encoder_models import (
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from engine.errors import ModelBroken, NpuFailed
-from engine.models.static_graph import MASK_BIAS, static_graph
+from engine.models.masks import MASK_BIAS
+from engine.models.static_graph import static_graph
 from engine.runtime.qnn import compiling
 from engine.runtime.session import Session
 
@@ -269,6 +270,23 @@ def test_a_quantised_graph_stays_quantised(tmp_path: Path):
     feeds = feeds_of([8, 5], 8)
     np.testing.assert_array_equal(
         run(opened(static), feeds), run(Session.open(tmp_path / "q.onnx"), feeds)
+    )
+
+
+def test_a_mask_that_hides_more_than_padding_is_kept(tmp_path: Path):
+    nodes = [
+        *AS_BOOL,
+        helper.make_node("And", ["shown", "earlier"], ["both"]),
+        helper.make_node("Where", ["both", "zero", "lowest"], ["bias"]),
+        helper.make_node("Add", ["scores", "bias"], ["masked"]),
+    ]
+    earlier = numpy_helper.from_array(np.tri(8, dtype=bool)[None, None], "earlier")
+    (tmp_path / "model.onnx").write_bytes(masked_model(nodes, [earlier]))
+    feeds = feeds_of([8, 5], 8)
+    np.testing.assert_allclose(
+        run(opened(static_graph(tmp_path / "model.onnx", 2, 8)), feeds),
+        run(Session.open(tmp_path / "model.onnx"), feeds),
+        atol=1e-5,
     )
 
 
