@@ -14,12 +14,13 @@ from pathlib import Path
 from engine import __version__, memory
 from engine.acceleration import CompiledEncoder
 from engine.budget import Budget, Claim, estimate, least_cache
-from engine.corpus import Document, Hit
+from engine.corpus import Document
 from engine.decode.decoder import Decoder, DecoderOptions, DecoderStatus
 from engine.documents.finder import resolved
 from engine.documents.indexer import Indexer, IndexProgress
 from engine.documents.readers.interface import split_lines
 from engine.embed.embedder import Embedder, EmbedderOptions, Placement
+from engine.embed.embeddings import Embeddings
 from engine.errors import EngineError, ModelMissing, StoreError, Unavailable
 from engine.models import catalog, fetcher, installed
 from engine.models.installed import Choice
@@ -31,7 +32,7 @@ from engine.runtime.qnn import devices
 from engine.runtime.qnn.context_cache import ContextCache
 from engine.runtime.qnn.devices import Absence, Device
 from engine.runtime.qnn.options import NpuOptions
-from engine.search import search
+from engine.search import Matches, nearest, search
 from engine.store import opening
 from engine.store.interface import EmbeddingSpace, Store, StoreStatistics, Vectors
 
@@ -118,7 +119,7 @@ class Engine:
         self._unfinished: dict[str, Vectors] = {}
         self._opened_store: Store | None = None
 
-    def search(self, question: str, limit: int) -> list[Hit]:
+    def search(self, question: str, limit: int) -> Matches:
         """The chunks nearest to a question, best first.
 
         Raises:
@@ -126,6 +127,15 @@ class Engine:
         """
         with self.embedder.lease() as embedder:
             return search(embedder, self._store_for(embedder.spec), question, limit)
+
+    def nearest(self, question: Embeddings, limit: int) -> Matches:
+        """The same for a question that this engine's embedder has embedded.
+
+        Raises:
+            EngineError: No embedder, or an index of another embedder.
+        """
+        with self.embedder.lease() as embedder:
+            return nearest(self._store_for(embedder.spec), question, limit)
 
     def index(self, root: Path, *, rebuild: bool = False) -> Generator[IndexProgress]:
         """Brings the index of a folder or file up to date, step by step.

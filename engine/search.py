@@ -1,12 +1,26 @@
 """Joins the embedder and the store: a question in, hits out."""
 
+from dataclasses import dataclass
+
 from engine.corpus import Hit
 from engine.embed.embedder import Embedder
+from engine.embed.embeddings import Embeddings
 from engine.store.interface import Store
 
 
-def search(embedder: Embedder, store: Store, question: str, limit: int) -> list[Hit]:
-    """The chunks nearest to a question, best first.
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """What was found for a question."""
+
+    hits: list[Hit]
+    """Best first."""
+    model_id: str
+    provider: str
+    """The execution provider that embedded the question."""
+
+
+def search(embedder: Embedder, store: Store, question: str, limit: int) -> Matches:
+    """The chunks nearest to a question.
 
     Args:
         embedder: The model whose vectors the store holds.
@@ -18,5 +32,14 @@ def search(embedder: Embedder, store: Store, question: str, limit: int) -> list[
         InvalidInput: The question is empty or no valid text.
         WrongEmbedder: The store holds another model's vectors.
     """
-    vector = embedder.embed([question], "query").vectors[0]
-    return store.search(vector, limit)
+    return nearest(store, embedder.embed([question], "query"), limit)
+
+
+def nearest(store: Store, question: Embeddings, limit: int) -> Matches:
+    """The same for a question that is embedded already, as the only text.
+
+    Raises:
+        WrongEmbedder: The store holds another model's vectors.
+    """
+    hits = store.search(question.vectors[0], limit)
+    return Matches(hits, question.model_id, question.provider)

@@ -7,7 +7,7 @@ model stays in memory while a call uses it, and leaves when nobody has for a whi
 
 import itertools
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +15,8 @@ from anyio import CapacityLimiter, Event, create_task_group, move_on_after, slee
 from anyio.abc import TaskGroup
 from mcp.server.mcpserver.context import Context
 
+from engine.embed.embedder import Embedder, Kind
+from engine.embed.embeddings import Embeddings
 from engine.engine import Engine
 from engine.errors import EngineError
 from engine.residency import Closable, Lease, Resident
@@ -25,6 +27,7 @@ from mcp_server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 ModelT = TypeVar("ModelT", bound=Closable)
 
 _EMBEDDING = 64
@@ -74,7 +77,8 @@ class Gateway:
             _EMBEDDING,
             f"{_EMBEDDING} calls are embedding and as many are waiting: call again in a moment.",
         )
-        """For the texts of a call, which share runs with those of other calls."""
+        """For the texts of a call, which share runs with those of other calls, and for what is
+        looked up with them: neither waits for the index queue, so not for a step of indexing."""
         self._loads: dict[str, _Load[Any]] = {}
         self._tasks: TaskGroup | None = None
 
@@ -101,6 +105,28 @@ class Gateway:
             lease = await self._waited_for(place, context)
         with lease as model:
             yield model
+
+    async def embedded(self, embedder: Embedder, texts: Sequence[str], kind: Kind) -> Embeddings:
+        """The vectors of texts; a caller who is cancelled leaves once a run under way has ended.
+
+        Raises:
+            EngineError: As `Embedder.embed` does.
+        """
+        steps = embedder.embed_steps(texts, kind)
+        async with concurrency.Queue(steps.close).steps(steps) as coming:
+            return Embeddings.of([batch async for batch in coming], embedder.spec.model_id)
+
+    async def searched(
+        self, query: str, context: Context[Any, Any], look_up: Callable[[Embeddings], T]
+    ) -> T:
+        """What `look_up` finds for an embedded query; it is called in a thread.
+
+        Raises:
+            EngineError: The model cannot be loaded, the query is blank, or `look_up` raised it.
+        """
+        async with self.model(self.engine.embedder, context) as embedder, self.embeddings.slot():
+            question = await self.embedded(embedder, [query], "query")
+            return await concurrency.Queue().run(lambda: look_up(question))
 
     async def _waited_for(
         self, place: Resident[ModelT], context: Context[Any, Any]

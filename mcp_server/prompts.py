@@ -25,19 +25,18 @@ def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
     ) -> str:
         """Finds passages in the indexed documents and asks for an answer that cites them."""
         try:
-            async with gateway.model(gateway.engine.embedder, context):
-                hits = await gateway.index_queue.run(
-                    lambda: gateway.engine.search(question, _PASSAGES)
-                )
+            found = await gateway.searched(
+                question, context, lambda query: gateway.engine.nearest(query, _PASSAGES)
+            )
         except EngineError as error:
             code = INVALID_PARAMS if isinstance(error, InvalidInput) else INTERNAL_ERROR
             raise MCPError(code=code, message=str(error)) from error
-        if not hits:
+        if not found.hits:
             return f"{question}\n\n(Nothing is indexed yet. {rendering.HOW_TO_INDEX}.)"
         passages = [
             f"[{number}] {hit.document.path} lines {hit.chunk.line_start}-{hit.chunk.line_end}\n"
             f"{reports.snippet(hit.chunk.text, _CHARACTERS)[0]}"
-            for number, hit in enumerate(hits, 1)
+            for number, hit in enumerate(found.hits, 1)
         ]
         return "\n\n".join(
             [

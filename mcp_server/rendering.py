@@ -5,7 +5,9 @@ only one of the two.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
+from mcp_server import placement
 from mcp_server.results import (
     AnswersEntry,
     DocumentPage,
@@ -14,8 +16,10 @@ from mcp_server.results import (
     MemoryEntry,
     ModelEntry,
     Passage,
+    PlacementEntry,
     RemoveResult,
     SearchResult,
+    ShapeEntry,
     StatusResult,
 )
 
@@ -103,6 +107,7 @@ def status(result: StatusResult) -> str:
     index = result.index
     lines = [f"npu-gateway {result.version}, ONNX Runtime {result.onnxruntime}"]
     lines += [_model(entry) for entry in result.models]
+    lines += _placement(result.placement)
     lines += [_answers(result.answers), _memory(result.memory)]
     lines.append(
         f"index: {count(index.documents, 'document')}, {count(index.chunks, 'chunk')}, "
@@ -131,6 +136,25 @@ def _model(entry: ModelEntry) -> str:
     )
     state = _STATES.get(entry.state, entry.state)
     return f"{entry.task}: {entry.model or 'no model'} {state}; " + "; ".join(filter(None, facts))
+
+
+def _placement(entry: PlacementEntry) -> list[str]:
+    """Why texts go where they go, then the shapes of each provider."""
+    npu = entry.npu
+    device = placement.facts(npu) if npu.provider else "NPU: none"
+    waiting = f"; {count(entry.waiting, 'text')} waiting" if entry.waiting else ""
+    lines = [f"{device}; policy {entry.policy}; {npu.code}: {npu.why}{waiting}"]
+    by_provider = groupby(entry.shapes, lambda shape: shape.provider)
+    return lines + [
+        f"{provider}, texts x tokens in ms (median/tail): " + ", ".join(map(_shape, shapes))
+        for provider, shapes in by_provider
+    ]
+
+
+def _shape(entry: ShapeEntry) -> str:
+    measured = f" {entry.median_ms:.1f}/{entry.tail_ms:.1f}" if entry.median_ms else ""
+    state = "" if entry.state == "serving" else f" {entry.state}"
+    return f"{entry.rows}x{entry.tokens}{measured}{state}"
 
 
 def _answers(entry: AnswersEntry) -> str:

@@ -15,6 +15,8 @@ from engine.documents.indexer import IndexReport
 from engine.embed.embedder import Embeddings
 from engine.engine import Engine, ModelStatus
 from engine.errors import InvalidInput, StoreError
+from engine.search import Matches
+from mcp_server.placement import placement
 from mcp_server.results import (
     AnswersEntry,
     DocumentEntry,
@@ -35,25 +37,21 @@ _DECIMALS = 6
 """Of a vector's floats: within 5e-7 of the vector, at half the characters of all digits."""
 
 
-def search(engine: Engine, query: str, top_k: int, characters: int, total: int) -> SearchResult:
-    """The passages nearest to a question.
+def search(engine: Engine, found: Matches, characters: int, total: int) -> SearchResult:
+    """The passages that were found.
 
     Args:
-        engine: Whose embedder and index are used.
-        query: The question.
-        top_k: Passages at most.
+        engine: Whose index was searched.
+        found: In it.
         characters: Of one passage at most.
         total: Of all passages together at most.
     """
-    with engine.embedder.lease() as embedder:
-        hits = engine.search(query, top_k)
-        model, provider = embedder.spec.model_id, embedder.provider
-    each = min(characters, total // max(1, len(hits)))
+    each = min(characters, total // max(1, len(found.hits)))
     return SearchResult(
-        passages=[_passage(hit, each) for hit in hits],
+        passages=[_passage(hit, each) for hit in found.hits],
         documents=engine.index_statistics().documents,
-        model=model,
-        provider=provider,
+        model=found.model_id,
+        provider=found.provider,
     )
 
 
@@ -140,8 +138,10 @@ def models_info(engine: Engine, settings: Settings, waiting: int) -> ModelsInfo:
         settings: How long an idle one stays, among others.
         waiting: Calls that wait for an answer to begin.
     """
+    models = engine.models()
     return ModelsInfo(
-        models=[_model(place, settings.idle_seconds) for place in engine.models()],
+        models=[_model(place, settings.idle_seconds) for place in models],
+        placement=placement(engine, models[0].placement),
         answers=_answers(engine, settings.slots, waiting),
         memory=MemoryEntry(
             resident_bytes=engine.resident_bytes(),

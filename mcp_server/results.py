@@ -25,7 +25,7 @@ class SearchResult(BaseModel):
     passages: list[Passage]
     documents: int = Field(description="Documents in the index.")
     model: str
-    provider: str
+    provider: str = Field(description="What embedded the query: cpu, npu or htp-simulator.")
 
 
 class DocumentEntry(BaseModel):
@@ -81,7 +81,7 @@ class EmbedResult(BaseModel):
     prompt_tokens: int
     truncated: list[int] = Field(description="Indices of texts cut to the model's limit.")
     model: str
-    provider: str
+    provider: str = Field(description="What made these vectors, most first: npu, cpu.")
 
 
 class ModelEntry(BaseModel):
@@ -91,7 +91,7 @@ class ModelEntry(BaseModel):
     state: str = Field(description="waiting, loading, ready, idle (unloaded), failed or closed.")
     model: str
     why: str = Field(description="Why this model, or why none.")
-    provider: str = Field(description="Execution provider that runs it; empty until loaded.")
+    provider: str = Field(description="What runs it, the CPU last; empty until loaded.")
     dimensions: int = Field(description="0 for language models.")
     max_tokens: int
     license: str
@@ -133,10 +133,51 @@ class IndexEntry(BaseModel):
     problem: str = Field(default="", description="Why it cannot be used, or empty.")
 
 
+class NpuEntry(BaseModel):
+    """The NPU, and why it is used or not; what is not known of it is empty."""
+
+    code: str = Field(
+        description="in-use, preparing, quarantined, not-loaded, policy, or why there is none: "
+        "not-installed, no-device, versions-do-not-match, library-broken, bad-option."
+    )
+    why: str = Field(description="The same in a sentence, with what to do.")
+    provider: str = Field(default="", description="npu, or htp-simulator; empty: none.")
+    name: str = ""
+    soc: str = ""
+    architecture: str = ""
+    driver: str = ""
+    onnxruntime_qnn: str = ""
+    qairt: str = ""
+
+
+class ShapeEntry(BaseModel):
+    """A shape of runs on a provider, and how long they take."""
+
+    provider: str
+    rows: int
+    tokens: int
+    state: str = Field(description="waiting, preparing, serving or quarantined.")
+    reason: str = Field(description="Why it does not serve, or empty.")
+    median_ms: float = Field(description="0 until it is measured.")
+    tail_ms: float = Field(description="19 of 20 runs take no longer.")
+    runs: int
+    prediction_error: float = Field(description="Mean of |measured / predicted - 1|.")
+
+
+class PlacementEntry(BaseModel):
+    """Where texts are embedded, and why there."""
+
+    policy: str = Field(description="auto, npu or cpu.")
+    npu: NpuEntry
+    shapes: list[ShapeEntry] = Field(description="Of all providers; none while not loaded.")
+    waiting: int = Field(description="Texts that wait for their run.")
+
+
 class ModelsInfo(BaseModel):
     """Models, providers and versions."""
 
     models: list[ModelEntry]
+    placement: PlacementEntry
     answers: AnswersEntry
     memory: MemoryEntry
     execution_providers: list[str] = Field(description="Built into the installed runtime.")

@@ -5,12 +5,13 @@ from that. Order: command line, environment, default. A bad value stops the star
 """
 
 import argparse
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import platformdirs
 
@@ -26,9 +27,11 @@ TOOL_NAMES = (
 )
 MB = 1_000_000
 _MOST_MB = 16_000_000
-_MODEL_COMMANDS = ("serve", "index", "search", "embed", "generate", "doctor")
+_EMBEDDING_COMMANDS = ("serve", "index", "search", "embed", "doctor", "calibrate")
+_MODEL_COMMANDS = (*_EMBEDDING_COMMANDS, "generate")
 _ANSWERING_COMMANDS = ("serve", "generate", "doctor")
 LOG_LEVELS = ("debug", "info", "warning", "error")
+POLICIES = ("auto", "npu", "cpu")
 
 _FALSE_AND_TRUE = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 
@@ -72,10 +75,38 @@ def _switch(value: str) -> bool:
     return _FALSE_AND_TRUE[value.lower()]
 
 
-def _log_level(value: str) -> str:
-    if value.lower() not in LOG_LEVELS:
-        raise ValueError(f"takes one of {', '.join(LOG_LEVELS)}")
-    return value.lower()
+def _one_of(words: Sequence[str]) -> Callable[[str], str]:
+    """Reads one of some words, in capitals or not."""
+
+    def parse(value: str) -> str:
+        if value.lower() not in words:
+            raise ValueError(f"takes one of {', '.join(words)}")
+        return value.lower()
+
+    return parse
+
+
+def _soc(value: str) -> str:
+    if not (value.isascii() and value.isdecimal()):
+        raise ValueError("takes the number of a SoC, such as 60")
+    return value
+
+
+def _named_values(value: str) -> tuple[str, ...]:
+    name, separator, _ = value.partition("=")
+    if not (name.strip() and separator):
+        raise ValueError("takes NAME=VALUE")
+    return (value.strip(),)
+
+
+def _not_negative(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < math.inf:
+        raise ValueError("takes a number from 0 on")
+    return number
 
 
 def _folders(value: str) -> tuple[Path, ...]:
@@ -142,6 +173,55 @@ class Settings:
             "N",
         ),
     )
+    policy: Literal["auto", "npu", "cpu"] = field(
+        default="auto",
+        metadata=_option(
+            "Where texts are embedded: auto is where each is done first, npu the NPU as far as it "
+            "serves, cpu never the NPU.",
+            _one_of(POLICIES),
+            "POLICY",
+            commands=_EMBEDDING_COMMANDS,
+        ),
+    )
+    htp_simulator: str = field(
+        default="",
+        metadata=_option(
+            "Where there is no NPU, let the simulator of its processor stand in for it, as that of "
+            "the SoC of this number (60 is the X Elite's); far slower than the CPU, for tests.",
+            _soc,
+            "SOC",
+            commands=_EMBEDDING_COMMANDS,
+        ),
+    )
+    npu_option: tuple[str, ...] = field(
+        default=(),
+        metadata=_option(
+            "Provider option for the NPU, from a list of allowed ones; may be repeated.",
+            _named_values,
+            "NAME=VALUE",
+            many=True,
+            commands=_EMBEDDING_COMMANDS,
+        ),
+    )
+    energy_weight: float = field(
+        default=0.0,
+        metadata=_option(
+            "Milliseconds that a millisecond of work on the CPU counts for beside the time it "
+            "takes, when auto chooses; 0 counts only time.",
+            _not_negative,
+            "N",
+            commands=_EMBEDDING_COMMANDS,
+        ),
+    )
+    compiled_mb: int = field(
+        default=4_000,
+        metadata=_option(
+            "Disk space for what is compiled for the NPU; the least recently used goes first.",
+            _whole(1, _MOST_MB),
+            "MB",
+            commands=_EMBEDDING_COMMANDS,
+        ),
+    )
     memory_limit_mb: int = field(
         default=0,
         metadata=_option(
@@ -186,7 +266,7 @@ class Settings:
     log_level: str = field(
         default="warning",
         metadata=_option(
-            "What goes to stderr: " + ", ".join(LOG_LEVELS) + ".", _log_level, "LEVEL"
+            "What goes to stderr: " + ", ".join(LOG_LEVELS) + ".", _one_of(LOG_LEVELS), "LEVEL"
         ),
     )
     root: tuple[Path, ...] = field(
@@ -270,6 +350,17 @@ class Settings:
         """The one SQLite file of the index."""
         return self.data_dir / "index.sqlite"
 
+    @property
+    def compiled_folder(self) -> Path:
+        """Where models compiled for the NPU are kept."""
+        return self.data_dir / "compiled"
+
+    @property
+    def npu_options(self) -> dict[str, str]:
+        """The provider options by name; the last one of a name counts."""
+        pairs = (text.partition("=") for text in self.npu_option)
+        return {name.strip(): value.strip() for name, _, value in pairs}
+
     def arguments(self, command: str) -> list[str]:
         """The flags that give a child process these settings; defaults are left out."""
         defaults, words = Settings(), list[str]()
@@ -297,9 +388,10 @@ def _flag(name: str) -> str:
 def _help(item: "Field[Any]") -> str:
     """What a setting does, and its default where that is a number or a word."""
     text, default = _option_of(item).help, item.default
-    if isinstance(default, bool) or not isinstance(default, int | str) or default == "":
+    if isinstance(default, bool) or not isinstance(default, int | float | str) or default == "":
         return text
-    return f"{text.removesuffix('.')} (default {default})."
+    shown = f"{default:g}" if isinstance(default, float) else default
+    return f"{text.removesuffix('.')} (default {shown})."
 
 
 def _environment_name(name: str) -> str:

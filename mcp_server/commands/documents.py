@@ -12,7 +12,7 @@ from engine.documents.indexer import IndexReport
 from engine.engine import Engine
 from engine.errors import InvalidInput
 from mcp_server import rendering, reports
-from mcp_server.commands.opening import engine, notes, print_json, results
+from mcp_server.commands.opening import embedding_engine, notes, print_json, results
 from mcp_server.results import Passage
 from mcp_server.settings import Settings
 
@@ -24,7 +24,7 @@ _WHOLE = 10_000_000
 
 def index(arguments: argparse.Namespace, settings: Settings) -> int:
     """Brings a folder's index up to date; files that cannot be read are named."""
-    with engine(settings) as opened:
+    with embedding_engine(settings) as opened:
         folder = resolved(Path(arguments.folder).expanduser())
         report = _indexed(opened, folder, arguments.rebuild)
         shown = len(report.skipped) if arguments.json else _SHOWN_FILES
@@ -65,8 +65,9 @@ def search(arguments: argparse.Namespace, settings: Settings) -> int:
     if not 1 <= arguments.top_k <= 1000:
         raise InvalidInput(f"--top-k must be between 1 and 1000, but is {arguments.top_k}.")
     characters = _WHOLE if arguments.json else _SNIPPET_CHARACTERS
-    with engine(settings) as opened:
-        result = reports.search(opened, arguments.query, arguments.top_k, characters, _WHOLE)
+    with embedding_engine(settings) as opened:
+        found = opened.search(arguments.query, arguments.top_k)
+        result = reports.search(opened, found, characters, _WHOLE)
     if arguments.json:
         print_json(result.model_dump())
         return 0

@@ -9,7 +9,7 @@ from engine.decode.output_forms import JsonSchema
 from engine.decode.sampling import SamplingParams
 from engine.text.chat import conversation
 from mcp_server import reports
-from mcp_server.commands.opening import engine, notes, print_json, results
+from mcp_server.commands.opening import embedding_engine, engine, notes, print_json, results
 from mcp_server.rendering import count
 from mcp_server.settings import Settings
 
@@ -19,7 +19,7 @@ _SHOWN_COMPONENTS = 6
 def embed(arguments: argparse.Namespace, settings: Settings) -> int:
     """Prints a unit vector a text: its beginning for people, all of it as JSON."""
     texts = sys.stdin.read().splitlines() if arguments.text == ["-"] else arguments.text
-    with engine(settings) as opened, opened.embedder.lease() as embedder:
+    with embedding_engine(settings) as opened, opened.embedder.lease() as embedder:
         found = embedder.embed(texts, arguments.kind)
     result = reports.embeddings(found, "float")
     if arguments.json:

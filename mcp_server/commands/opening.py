@@ -2,19 +2,29 @@
 
 import json
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 
 from engine.decode.decoder import DecoderOptions
-from engine.engine import Engine, EngineOptions
+from engine.embed.embedder import EmbedderOptions
+from engine.engine import Engine, EngineOptions, NpuOptions
 from mcp_server.settings import MB, Settings
 
 
-def options(settings: Settings) -> EngineOptions:
-    """What the engine needs of the settings."""
+def _silent(_: str) -> None:
+    """For whoever looks at the state itself."""
+
+
+def options(settings: Settings, warn: Callable[[str], None] = _silent) -> EngineOptions:
+    """What the engine needs of the settings.
+
+    Args:
+        settings: All of them.
+        warn: Told, from any thread, what does not work and is done in another way.
+    """
     return EngineOptions(
         models_dir=settings.models_folder,
         index_file=settings.index_file,
@@ -30,18 +40,41 @@ def options(settings: Settings) -> EngineOptions:
             kv_dtype="float16" if settings.kv_float16 else None,
             speculate=not settings.no_speculation,
         ),
+        placement=EmbedderOptions(policy=settings.policy, energy_weight=settings.energy_weight),
+        npu=_npu_options(settings),
+        compiled_dir=settings.compiled_folder,
+        compiled_bytes=settings.compiled_mb * MB,
+        warn=warn,
         memory_limit_bytes=settings.memory_limit_mb * MB,
     )
+
+
+def _npu_options(settings: Settings) -> NpuOptions:
+    own = settings.npu_options
+    if not settings.htp_simulator:
+        return NpuOptions(provider_options=own)
+    return NpuOptions(simulator=True, soc=settings.htp_simulator, provider_options=own)
 
 
 @contextmanager
 def engine(settings: Settings) -> Generator[Engine]:
     """An engine that is closed when the command ends."""
-    opened = Engine(options(settings))
+    opened = Engine(options(settings, lambda text: notes().print(text, markup=False)))
     try:
         yield opened
     finally:
         opened.close()
+
+
+@contextmanager
+def embedding_engine(settings: Settings) -> Generator[Engine]:
+    """The same for a command that embeds. With the policy npu it first waits until the NPU takes
+    texts, which the CPU would otherwise have embedded before."""
+    with engine(settings) as opened:
+        if settings.policy == "npu":
+            with opened.embedder.lease() as embedder:
+                embedder.wait_until_prepared()
+        yield opened
 
 
 def results() -> Console:

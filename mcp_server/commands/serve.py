@@ -1,14 +1,22 @@
 """The command serve: what agent hosts launch."""
 
 import argparse
+import logging
 
 from engine.engine import Engine
 from mcp_server import stdio
 from mcp_server.commands.opening import options
 from mcp_server.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 
 def serve(_: argparse.Namespace, settings: Settings) -> int:
     """Serves over stdin and stdout until the host leaves."""
-    stdio.serve(Engine(options(settings)), settings)
+    stdio.serve(opened(settings), settings)
     return 0
+
+
+def opened(settings: Settings) -> Engine:
+    """The engine of a server, which says in its log what does not work."""
+    return Engine(options(settings, logger.warning))

@@ -5,11 +5,9 @@ from typing import Annotated, Any
 from mcp.server.mcpserver.context import Context
 from mcp_types import CallToolResult
 
-from engine.embed.embeddings import Embeddings
 from engine.errors import InvalidInput
 from mcp_server import arguments as words
 from mcp_server import rendering, reports
-from mcp_server.concurrency import Queue
 from mcp_server.lifespan import Gateway
 from mcp_server.results import EmbedResult
 from mcp_server.tools.making import GatewayTool, answer, tool
@@ -34,9 +32,8 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
         product. To find passages use semantic_search instead: vectors are long."""
         async with gateway.model(gateway.engine.embedder, context) as embedder:
             _check_size(len(texts), embedder.dimensions, encoding)
-            steps = embedder.embed_steps(texts, kind)
-            async with gateway.embeddings.slot(), Queue(steps.close).steps(steps) as coming:
-                found = Embeddings.of([batch async for batch in coming], embedder.spec.model_id)
+            async with gateway.embeddings.slot():
+                found = await gateway.embedded(embedder, texts, kind)
         result = reports.embeddings(found, encoding)
         return answer(rendering.embeddings(result), result)
 

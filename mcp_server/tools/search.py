@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from mcp.server.mcpserver.context import Context
 from mcp_types import CallToolResult
 
+from engine.embed.embeddings import Embeddings
 from mcp_server import arguments as words
 from mcp_server import rendering, reports
 from mcp_server.lifespan import Gateway
@@ -26,12 +27,12 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
     ) -> Annotated[CallToolResult, SearchResult]:
         """Finds passages by meaning in the user's own indexed documents, notes and code: use it
         before answering about them. Gives path and lines to cite; get_document reads around."""
-        async with gateway.model(gateway.engine.embedder, context):
-            result = await gateway.index_queue.run(
-                lambda: reports.search(
-                    gateway.engine, query, top_k, snippet_characters, _TEXT_CHARACTERS
-                )
-            )
+
+        def look_up(question: Embeddings) -> SearchResult:
+            found = gateway.engine.nearest(question, top_k)
+            return reports.search(gateway.engine, found, snippet_characters, _TEXT_CHARACTERS)
+
+        result = await gateway.searched(query, context, look_up)
         return answer(rendering.search(result), result)
 
     return [tool(semantic_search, title="Search documents by meaning")]

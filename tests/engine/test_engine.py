@@ -56,7 +56,9 @@ def finish(engine: Engine, folder: Path):
 
 def test_a_question_finds_the_passage_that_answers_it(engine, notes):
     assert finish(engine, notes).indexed == 2
-    hits = engine.search("How long do I brew it?", 5)
+    found = engine.search("How long do I brew it?", 5)
+    hits = found.hits
+    assert (found.model_id, found.provider) == ("all-minilm-l6-v2", "cpu")
     assert hits[0].document.path == str((notes / "tea.md").resolve())
     assert hits[0].score > hits[-1].score
     assert finish(engine, notes).embedded_texts == 0
@@ -175,7 +177,7 @@ def test_a_model_that_was_freed_serves_the_next_use_and_status_says_so_meanwhile
     assert [status.why for status in engine.models()] == [status.why for status in before]
     assert engine.answering() is None
     assert engine.index_problem() == ""
-    assert engine.search("How long do I brew it?", 1)[0].document.path.endswith("tea.md")
+    assert engine.search("How long do I brew it?", 1).hits[0].document.path.endswith("tea.md")
     assert [status.state for status in engine.models()] == ["ready", "idle"]
 
 

@@ -11,7 +11,7 @@ from mcp import Client
 from mcp_types import CallToolResult, TextContent
 
 from engine.decode.decoder import Decoder, DecoderOptions
-from engine.embed.embedder import Embedder
+from engine.embed.embedder import Embedder, EmbedderOptions
 from engine.engine import Engine
 from engine.models import folder
 from engine.residency import Resident
@@ -53,7 +53,7 @@ class Kept:
 @pytest.fixture(scope="session")
 def loaded_embedder(minilm_folder) -> Iterator[Embedder]:
     """In one thread: two test processes share the cores. Servers over stdio take all of them."""
-    embedder = Embedder.open(folder.read(minilm_folder), threads=1)
+    embedder = Embedder.open(folder.read(minilm_folder), EmbedderOptions(threads=1))
     yield embedder
     embedder.close()
 
