@@ -5,6 +5,7 @@ fused operator may be told and is not unfolded here is refused by name, never le
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -77,9 +78,7 @@ def attention(graph: Plain, given: Inputs, attributes: Attributes) -> list[str]:
     joined = graph.add("MatMul", [states, weight])
     if bias:
         joined = graph.add("Add", [joined, bias])
-    split = graph.constant(np.array(sizes, np.int64))
-    first = graph.add("Split", [joined, split], outputs=3, axis=-1)
-    parts = [first, f"{first}/1", f"{first}/2"]
+    parts = _split(graph, joined, sizes)
     return [_attended(graph, parts, mask, scores_bias, attributes)]
 
 
@@ -91,9 +90,7 @@ def multi_head_attention(graph: Plain, given: Inputs, attributes: Attributes) ->
     if not all(parts) or any(len(graph.shape(part)) != 3 for part in parts):
         raise Unsupported("MultiHeadAttention takes packed queries, keys or values")
     if bias:
-        sizes = graph.constant(np.array([graph.shape(part)[-1] for part in parts], np.int64))
-        first = graph.add("Split", [bias, sizes], outputs=3, axis=0)
-        biases = [first, f"{first}/1", f"{first}/2"]
+        biases = _split(graph, bias, [graph.shape(part)[-1] for part in parts])
         parts = [graph.add("Add", list(pair)) for pair in zip(parts, biases, strict=True)]
     heads = int(attributes["num_heads"])
     scale = attributes.get("scale") or (graph.shape(parts[0])[-1] // heads) ** -0.5
@@ -158,47 +155,65 @@ def _attended(
 def _without_padding_column(
     graph: Plain, parts: list[str], heads: int
 ) -> tuple[list[str], str] | None:
-    """Queries and keys without each head's last column, and the mask it tells.
+    """Queries and keys without each head's last column, by one product, and the mask it tells.
 
     Our converter writes that column, 1 in all queries and far below 0 in the keys of padding, for
     the CPU's sake. An NPU computes in tiles of 32 columns: 33 are two.
     """
-    query, key = (_linear(graph, part) for part in parts[:2])
-    if query is None or key is None:
+    query, key, value = (_linear(graph, part) for part in parts)
+    if query is None or key is None or value is None:
         return None
-    (states, query_weight, query_bias), (_, key_weight, padding) = query, key
-    ones, told = graph.known(query_bias), graph.told_by_mask(padding)
-    if ones is None or told is None:
+    ones, told = graph.known(query.addend), graph.told_by_mask(key.addend)
+    states = {query.states, key.states, value.states}
+    if ones is None or told is None or value.addend or len(states) > 1:
         return None
-    arrays = (query_weight, ones, key_weight, told)
+    arrays = (query.weight, ones, key.weight, told)
     in_query, one, in_key, column = (a.reshape(*a.shape[:-1], heads, -1) for a in arrays)
     widens = not (in_query[..., -1].any() or in_key[..., -1].any() or column[..., :-1].any())
     if not widens or (one[..., -1] != 1).any() or np.ptp(column[..., -1], axis=-1).any():
         return None
-    products = [_product_of(graph, states, in_query), _product_of(graph, states, in_key)]
-    bias = graph.constant(one[..., :-1].reshape(-1))
-    last = graph.constant(np.array(column.shape[-1] - 1, np.int64))
-    rows, tokens = column.shape[:2]
-    mask = graph.add("Gather", [padding, last], axis=2)
-    shape = graph.constant(np.array([rows, 1, 1, tokens], np.int64))
-    mask = graph.add("Reshape", [mask, shape])
-    return [graph.add("Add", [products[0], bias]), products[1], parts[2]], mask
+    narrow = [a[..., :-1].reshape(*a.shape[:-2], -1) for a in (in_query, in_key, one)]
+    weight = np.concatenate([*narrow[:2], value.weight], axis=1)
+    bias = np.zeros(weight.shape[1], weight.dtype)
+    bias[: narrow[2].size] = narrow[2]
+    joined = graph.add("MatMul", [query.states, graph.constant(weight)])
+    joined = graph.add("Add", [joined, graph.constant(bias)])
+    sizes = [a.shape[1] for a in (*narrow[:2], value.weight)]
+    return _split(graph, joined, sizes), _last_column(graph, key.addend, column.shape)
 
 
-def _linear(graph: Plain, value: str) -> tuple[str, NDArray[Any], str] | None:
-    """States, weight and what is added, where a value is a product with a weight and a sum."""
+def _last_column(graph: Plain, value: str, shape: tuple[int, ...]) -> str:
+    """Of a value [rows, tokens, columns], as [rows, 1, 1, tokens]."""
+    last = graph.constant(np.array(graph.shape(value)[-1] - 1, np.int64))
+    target = graph.constant(np.array([shape[0], 1, 1, shape[1]], np.int64))
+    return graph.add("Reshape", [graph.add("Gather", [value, last], axis=2), target])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Linear:
+    """A product with a weight, and what is added to it; "" where nothing is."""
+
+    states: str
+    weight: NDArray[Any]
+    addend: str
+
+
+def _linear(graph: Plain, value: str) -> _Linear | None:
     operator, terms = graph.maker(value)
-    for product, addend in (terms, terms[::-1]) if operator == "Add" else ():
+    pairs = (terms, terms[::-1]) if operator == "Add" else ((value, ""),)
+    for product, addend in pairs:
         made_by, factors = graph.maker(product)
         weight = graph.known(factors[1]) if made_by == "MatMul" else None
         if weight is not None and weight.ndim == 2:
-            return factors[0], weight, addend
+            return _Linear(factors[0], weight, addend)
     return None
 
 
-def _product_of(graph: Plain, states: str, by_heads: NDArray[Any]) -> str:
-    weight = by_heads[..., :-1].reshape(len(by_heads), -1)
-    return graph.add("MatMul", [states, graph.constant(weight)])
+def _split(graph: Plain, joined: str, sizes: Sequence[int]) -> list[str]:
+    """Queries, keys and values of so many columns."""
+    split = graph.constant(np.array(sizes, np.int64))
+    first = graph.add("Split", [joined, split], outputs=3, axis=-1)
+    return [first, f"{first}/1", f"{first}/2"]
 
 
 def _by_heads(graph: Plain, part: str, heads: int, order: list[int]) -> str:
