@@ -166,8 +166,9 @@ MODELS: tuple[KnownModel, ...] = (
         title="English embedder made for retrieval: 384 dimensions, up to 512 tokens a text.",
         license="MIT",
         rank=20,
-        weights="onnx",
-        onnx_file="onnx/model.onnx",
+        # Converted, not taken as the ONNX file that is published too: its graph is slower, and
+        # neither the runtime nor its offline optimiser makes it as fast.
+        weights="safetensors",
         facts=EmbedderFacts(
             dimensions=384,
             max_tokens=512,
@@ -176,24 +177,25 @@ MODELS: tuple[KnownModel, ...] = (
         ),
         files=(
             KnownFile(
-                "onnx/model.onnx",
-                133_093_490,
-                "828e1496d7fabb79cfa4dcd84fa38625c0d3d21da474a00f08db0f559940cf35",
+                "model.safetensors",
+                133_466_304,
+                "3c9f31665447c8911517620762200d2245a2518d6e7208acc78cd9db317e21ad",
             ),
             KnownFile(
                 "tokenizer.json",
                 711_396,
                 "d241a60d5e8f04cc1b2b3e9ef7a4921b27bf526d9f6050ab90f9267a1f9e5c66",
             ),
+            KnownFile(
+                "config.json",
+                743,
+                "094f8e891b932f2000c92cfc663bac4c62069f5d8af5b5278c4306aef3084750",
+            ),
         ),
         sources=(
             HubSource(
                 repo="BAAI/bge-small-en-v1.5",
                 revision="5c38ec7c405ec4b44b94cc5a9bb96e735b38267a",
-            ),
-            HubSource(
-                repo="Xenova/bge-small-en-v1.5",
-                revision="ea104dacec62c0de699686887e3f920caeb4f3e3",
             ),
         ),
     ),

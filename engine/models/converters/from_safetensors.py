@@ -54,6 +54,9 @@ _COPIED = (
 # What the graph is written for; a config that leaves one out means BERT's default, which is this.
 _WRITTEN_FOR = {"hidden_act": "gelu", "position_embedding_type": "absolute"}
 
+# Of every name where the encoder was stored as a part of a larger model.
+_PREFIX = "bert."
+
 # Added to the scores of padding, which then weighs exactly 0; finite in 16 bits.
 _FAR_BELOW = -1e4
 
@@ -147,7 +150,10 @@ class _Weights:
         try:
             with safe_open(file, framework="np") as stored:
                 names: list[str] = list(stored.keys())
-                arrays = {name: np.asarray(stored.get_tensor(name), np.float32) for name in names}
+                arrays = {
+                    name.removeprefix(_PREFIX): np.asarray(stored.get_tensor(name), np.float32)
+                    for name in names
+                }
         except (OSError, SafetensorError) as error:
             raise ModelBroken(
                 f"{file.name} cannot be read ({error}); fetch the model again."

@@ -168,6 +168,17 @@ def test_half_precision_weights_are_converted(tiny_folder, tmp_path):
     np.testing.assert_allclose(found, forward(folder, [1, 2, 3]), atol=1e-4, rtol=0)
 
 
+def test_an_encoder_that_was_stored_as_a_part_of_a_larger_model_is_converted(tiny_folder, tmp_path):
+    weights = load_file(tiny_folder / "model.safetensors")
+    named = {f"bert.{name}": array for name, array in weights.items()}
+    named["bert.embeddings.position_ids"] = np.arange(8)[None]
+    folder = write_folder(tmp_path / "part", TINY, named)
+    from_safetensors.convert(folder, tmp_path / "out")
+    from_safetensors.convert(tiny_folder, tmp_path / "same")
+    found, expected = ((tmp_path / name / "model.onnx").read_bytes() for name in ("out", "same"))
+    assert found == expected
+
+
 def test_converting_twice_gives_the_same_bytes(minilm_weights, tmp_path):
     hashes = []
     for name in ("first", "second"):
@@ -191,6 +202,7 @@ def test_converting_twice_gives_the_same_bytes(minilm_weights, tmp_path):
         ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
         ({"hidden_size": "wide"}, r"config\.json of the weights cannot be used"),
         ({"hidden_size": 64}, r"should have a weight .* of shape \[50, 64\] but has \[50, 32\]"),
+        ({"num_attention_heads": 5}, r"5 heads for 32 values"),
         ({"num_hidden_layers": 3}, r"weight encoder\.layer\.2\..* but has none"),
     ],
 )
