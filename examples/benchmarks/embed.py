@@ -1,228 +1,213 @@
-"""How fast texts are embedded: in bulk by batch budget, and one query at a time.
+"""Our embedder and others on the same weights: bulk, single queries, 16 callers, memory.
 
-    python examples/benchmarks/embed.py [--embedder MODEL] [--rounds 5] [--threads 0] [--json]
+    python examples/benchmarks/embed.py [--embedder MODEL] [--peers-python PYTHON --published DIR
+        [--gguf FILE]] [--peers NAMES] [--rounds 5] [--threads 0] [--json]
 
-Without a model (an id or a folder) the best installed embedder is taken. The bulk
-is 200 texts of log-normal length (median 90 tokens, a tenth above 250, cut at the model's
-`max_tokens`), the same ones every time. Each round runs every way of batching once, so that a busy
-machine slows all of them alike; medians over the rounds are shown. Tokens are the model's own, the
-special ones included and padding left out. A query is 5 to 15 words.
+Without a model (an id or a folder) the best installed embedder is ours. Each engine has a process
+of its own; in every round each takes its turn, so that a busy machine slows all of them alike.
+Medians over the rounds are shown, and of the ratio to ours in the same round. The bulk is 200 texts
+of log-normal length (median 90 tokens, a tenth above 250, none longer than `max_tokens`), tokens
+are the model's own without padding, a query has 5 to 15 words, and 16 callers ask query after
+query. The peak is what ONNX Runtime or numpy reaches with a product of 2048 x 2048 float32 matrices
+in the same run; "of the peak" counts an engine's products with weights and nothing else.
 
-What it said of all-MiniLM-L6-v2 on Linux x86-64 with 2 cores, ONNX Runtime 1.32, in tokens/s:
+Peers are used as embed_peers.py says, by an interpreter of their own:
 
-    tokens x rows a batch   median   longest run   padding
-    512 x 64 (used)          9,795         71 ms     1.9 %
-    512 x 8                  9,626         73 ms     1.7 %
-    256 x 64                 9,316         48 ms     0.7 %
-    1,024 x 64               9,203        128 ms     4.1 %
-    1 x 1                    8,994         45 ms     0.0 %
-    2,048 x 64               8,465        267 ms     7.6 %
-    4,096 x 64               7,367        495 ms    13.3 %
-    16,384 x 64              6,354      2,052 ms    23.1 %
-    as they come x 32        3,500      1,098 ms    53.5 %
+    python -m venv peers
+    peers/bin/pip install torch sentence-transformers "optimum-onnx[onnxruntime]" fastembed gguf
+    peers/bin/pip install llama-cpp-python     # CMAKE_ARGS as llama_cpp.py says of AMX
 
-Larger batches pad more and, presumably, push activations out of the cache (negative: the
-budgets of GPU servers, 16,384 tokens, are the slowest sorted way here). One text a run is near the
-best on this mix but loses a third on texts of 12 words (7,395 tokens/s against 11,693 for 512 x 64
-and 9,755 for 512 x 8; a separate script, best of 7). A query took 1.8 ms at p50 and 2.2 ms at p95
-on the idle machine, in another run than the table's; with other programs on both cores it took 10
-to 20 ms at p50.
+DIR is a folder as on the hub: model.safetensors, tokenizer.json, config files, and onnx/model.onnx,
+which `optimum-cli export onnx --library transformers --task feature-extraction -m DIR DIR/onnx`
+makes. FILE is made from it by llama.cpp's convert_hf_to_gguf.py with `--outtype f32`. What is
+absent is left out and said.
 """
 
 import argparse
 import json
-import random
+import os
 import statistics
-import time
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import replace
+from pathlib import Path
 
-from machine import machine
+import numpy as np
+import onnx
+from embed_own import Peak
+from embed_task import Figures, Task
+from machine import Others, machine
 
-from engine.embed.embedder import Embedder, EmbedderOptions
 from engine.models import installed
 from engine.models.spec import EmbedderSpec
 from mcp_server.settings import Settings
 
-# Common words, each one token in BERT's vocabulary.
-TEXT = (
-    "the of and to in is was for on that by with as at from it be are this an have which one were "
-    "two been can more when out has first new after time other about world people city water house "
-    "number study line group power field force light sound night paper river market model signal"
+_HERE = Path(__file__).parent
+_OURS = "ours"
+_PEERS = ("plain", "st-onnx", "torch", "fastembed", "llama.cpp")
+
+# Figure, heading, what one of it is shown as, digits.
+_COLUMNS = (
+    ("bulk", "tokens/s", 1, 0),
+    ("of_peak", "of peak %", 100, 0),
+    ("query_p50", "query p50 ms", 1, 2),
+    ("query_p95", "p95 ms", 1, 2),
+    ("callers_rate", "16: queries/s", 1, 0),
+    ("callers_p95", "p95 ms", 1, 1),
+    ("peak_bytes", "RSS MB", 1e-6, 0),
 )
-WORDS = TEXT.split()
-TEXTS = 200
-QUERIES = 200
 
 
-@dataclass(frozen=True)
-class Way:
-    """A way of batching; `in_order` takes `max_rows` texts at a time as they come."""
+class Engine:
+    """One engine's process."""
 
-    max_batch_tokens: int
-    max_rows: int
-    in_order: bool = False
+    def __init__(self, command: Sequence[str], task: Task) -> None:
+        self._process = subprocess.Popen(
+            [*command, *task.arguments()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if task.engine != _OURS else None,
+            text=True,
+        )
+        self.vectors = np.array(self._answer())
+        """Of the first texts, to see that the weights are the same."""
 
+    def round(self) -> Figures:
+        """Lets it measure once."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        figures: Figures = json.loads(json.dumps(self._answer()))
+        return figures
 
-WAYS = [
-    Way(1, 1),
-    Way(256, 64),
-    Way(512, 8),
-    Way(512, 64),
-    Way(1024, 64),
-    Way(2048, 64),
-    Way(4096, 64),
-    Way(16384, 64),
-    Way(1_000_000, 32, in_order=True),
-]
-CHOSEN = Way(EmbedderOptions().max_batch_tokens, EmbedderOptions().max_rows)
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.wait()
 
-
-@dataclass(frozen=True)
-class BulkFigure:
-    """Medians of one way of batching over the rounds."""
-
-    way: Way
-    chosen: bool
-    tokens_per_second: float
-    best_tokens_per_second: float
-    """Of the fastest round, which other work on the machine disturbed least."""
-    longest_run_ms: float
-    """The longest single run: how long a cancelled or waiting caller waits."""
-    padding_percent: float
-
-
-@dataclass(frozen=True)
-class QueryFigure:
-    """One query at a time, in milliseconds."""
-
-    p50_ms: float
-    p95_ms: float
+    def _answer(self) -> object:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            errors = self._process.stderr.read() if self._process.stderr else ""
+            raise RuntimeError((errors.strip().splitlines() or ["it ended without a word"])[-1])
+        return json.loads(line)
 
 
 def main() -> None:
+    """Measures and prints."""
     options = _options()
     spec = installed.choose("embed", Settings().models_folder, options.embedder).spec
     assert isinstance(spec, EmbedderSpec)
-    embedders = {
-        way: Embedder.open(
-            spec,
-            EmbedderOptions(
-                threads=options.threads,
-                max_batch_tokens=way.max_batch_tokens,
-                max_rows=way.max_rows,
-            ),
-        )
-        for way in WAYS
+    task = Task(
+        engine=_OURS,
+        model=options.embedder or "",
+        gguf=str(options.gguf or ""),
+        pooling=spec.pooling,
+        dimensions=spec.dimensions,
+        max_tokens=spec.max_tokens,
+        threads=options.threads or os.cpu_count() or 1,
+    )
+    engines, absent = _opened(task, options)
+    peak, others = Peak(task.threads), Others()
+    rounds: dict[str, list[Figures]] = {name: [] for name in engines}
+    best: Figures = {"runtime": 0.0, "numpy": 0.0}
+    for _ in range(options.rounds):
+        best = {name: max(best[name], value) for name, value in peak.measure().items()}
+        for name, engine in engines.items():
+            rounds[name].append(engine.round())
+    cosines = {name: _cosine(engine, engines[_OURS]) for name, engine in engines.items()}
+    for engine in engines.values():
+        engine.close()
+    published = options.published / "onnx" / "model.onnx" if options.published else None
+    work = flops_per_token(published or spec.onnx_file)
+    for figures in (figures for name in rounds for figures in rounds[name]):
+        figures["of_peak"] = figures["bulk"] * work / max(best.values())
+    heading = {
+        "model": spec.model_id,
+        "threads": task.threads,
+        "machine": machine(),
+        "rounds": options.rounds,
+        "peak_flops": best,
+        "others_cores": others.cores,
+        "cosines": cosines,
     }
-    bulk = measure_bulk(embedders, _texts(spec.max_tokens), options.rounds)
-    query = measure_queries(embedders[CHOSEN])
-    _show(spec, embedders[CHOSEN].provider, bulk, query, as_json=options.json)
+    if options.json:
+        print(json.dumps(heading | {"figures": rounds}, indent=2))
+        return
+    print(f"{spec.model_id}, {task.threads} threads, {options.rounds} rounds; {machine()}")
+    print(f"peak {best['runtime'] / 1e9:.0f} GFLOP/s (runtime), {best['numpy'] / 1e9:.0f} (numpy)")
+    print(f"other programs took {others.cores or 0:.2f} cores meanwhile")
+    print(*absent, sep="\n")
+    print(*_table(rounds, cosines), sep="\n")
 
 
-def measure_bulk(
-    embedders: Mapping[Way, Embedder], texts: Sequence[str], rounds: int
-) -> list[BulkFigure]:
-    """Embeds the texts in every way, `rounds` times over."""
-    seconds: dict[Way, list[float]] = {way: [] for way in WAYS}
-    longest: dict[Way, list[float]] = {way: [] for way in WAYS}
-    for _ in range(rounds):
-        for way in WAYS:
-            runs = _timed_runs(embedders[way], texts, way)
-            seconds[way].append(sum(runs))
-            longest[way].append(max(runs))
-    counts = embedders[CHOSEN].embed(texts, "document").token_counts
-    return [
-        BulkFigure(
-            way=way,
-            chosen=way == CHOSEN,
-            tokens_per_second=sum(counts) / statistics.median(seconds[way]),
-            best_tokens_per_second=sum(counts) / min(seconds[way]),
-            longest_run_ms=statistics.median(longest[way]) * 1000,
-            padding_percent=_padding_percent(embedders[way], texts, way, sum(counts)),
+def _opened(task: Task, options: argparse.Namespace) -> tuple[dict[str, Engine], list[str]]:
+    """What can run, and sentences about what cannot."""
+    engines = {_OURS: Engine([sys.executable, str(_HERE / "embed_own.py")], task)}
+    if not (options.peers_python and options.published):
+        return engines, ["Peers are left out: --peers-python and --published tell where they are."]
+    absent: list[str] = []
+    command = [str(options.peers_python), str(_HERE / "embed_peers.py")]
+    for name in options.peers.split(","):
+        try:
+            if name == "llama.cpp" and not task.gguf:
+                raise RuntimeError("--gguf tells where its file is")
+            own = replace(task, engine=name, model=str(options.published.resolve()))
+            engines[name] = Engine(command, own)
+        except RuntimeError as error:
+            absent.append(f"{name} is left out: {error}.")
+    return engines, absent
+
+
+def flops_per_token(onnx_file: Path) -> float:
+    """Of an encoder's products with weights: two for each number of a matrix."""
+    graph = onnx.load(str(onnx_file), load_external_data=False).graph
+    sizes = {t.name: int(np.prod(t.dims)) for t in graph.initializer if len(t.dims) == 2}
+    multiplied = {name for node in graph.node if _multiplies(node) for name in node.input}
+    return 2.0 * sum(sizes[name] for name in multiplied if name in sizes)
+
+
+def _multiplies(node: onnx.NodeProto) -> bool:
+    return node.op_type in ("MatMul", "Gemm", "Attention")
+
+
+def _cosine(one: Engine, other: Engine) -> float:
+    return float((one.vectors * other.vectors).sum(axis=1).min())
+
+
+def _table(rounds: Mapping[str, Sequence[Figures]], cosines: Mapping[str, float]) -> list[str]:
+    """One line an engine; behind a rate or a time, how many times ours it is."""
+    headings = "".join(f"{heading:>21}" for _, heading, _, _ in _COLUMNS)
+    lines = ["", f"{'':<11}{headings}{'cosine':>10}"]
+    for name, figures in rounds.items():
+        cells = "".join(
+            _cell(figures, rounds[_OURS], key, scale, digits) for key, _, scale, digits in _COLUMNS
         )
-        for way in WAYS
-    ]
+        lines.append(f"{name:<11}{cells}{cosines[name]:>10.6f}")
+    return lines
 
 
-def measure_queries(embedder: Embedder) -> QueryFigure:
-    """Embeds one query after the other."""
-    random_words = random.Random(2)
-    times: list[float] = []
-    for _ in range(QUERIES):
-        query = " ".join(random_words.choices(WORDS, k=random_words.randint(5, 15)))
-        started = time.perf_counter()
-        embedder.embed([query], "query")
-        times.append((time.perf_counter() - started) * 1000)
-    percentiles = statistics.quantiles(times, n=20)
-    return QueryFigure(p50_ms=statistics.median(times), p95_ms=percentiles[18])
-
-
-def _timed_runs(embedder: Embedder, texts: Sequence[str], way: Way) -> list[float]:
-    """Seconds of each run; the first one of a list includes the encoding of its texts."""
-    size = way.max_rows if way.in_order else len(texts)
-    runs: list[float] = []
-    for start in range(0, len(texts), size):
-        started = time.perf_counter()
-        for _ in embedder.embed_steps(texts[start : start + size], "document"):
-            runs.append(time.perf_counter() - started)
-            started = time.perf_counter()
-    return runs
-
-
-def _padding_percent(embedder: Embedder, texts: Sequence[str], way: Way, tokens: int) -> float:
-    size = way.max_rows if way.in_order else len(texts)
-    padded = 0
-    for start in range(0, len(texts), size):
-        for step in embedder.embed_steps(texts[start : start + size], "document"):
-            padded += len(step.indices) * max(step.token_counts)
-    return 100 * (1 - tokens / padded)
-
-
-def _texts(max_tokens: int) -> list[str]:
-    words = random.Random(1)
-    lengths = [min(int(words.lognormvariate(4.5, 0.8)) + 3, 2 * max_tokens) for _ in range(TEXTS)]
-    return [" ".join(words.choices(WORDS, k=length)) for length in lengths]
+def _cell(
+    rounds: Sequence[Figures], ours: Sequence[Figures], key: str, scale: float, digits: int
+) -> str:
+    value = statistics.median(one[key] for one in rounds) * scale
+    ratio = statistics.median(one[key] / own[key] for one, own in zip(rounds, ours, strict=True))
+    return f"{value:>12,.{digits}f} x {ratio:>5.2f} "
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--embedder", help="a model's id or folder; default: the best installed")
+    parser.add_argument("--peers-python", type=Path, help="an interpreter that has the peers")
+    parser.add_argument("--published", type=Path, help="the weights as on the hub, with ONNX file")
+    parser.add_argument("--gguf", type=Path, help="the same weights for llama.cpp")
+    parser.add_argument("--peers", default=",".join(_PEERS), help="which, joined by commas")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=0, help="0: every physical core")
+    parser.add_argument("--threads", type=int, default=0, help="0: every core")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
-
-
-def _show(
-    spec: EmbedderSpec,
-    provider: str,
-    bulk: Sequence[BulkFigure],
-    query: QueryFigure,
-    *,
-    as_json: bool,
-) -> None:
-    if as_json:
-        figures = {"bulk": [asdict(figure) for figure in bulk], "query": asdict(query)}
-        heading = {"model": spec.model_id, "provider": provider, "machine": machine()}
-        print(json.dumps(heading | figures, indent=2))
-        return
-    print(f"{spec.model_id} on {provider}; {machine()}\n")
-    print(
-        f"{'tokens x rows a batch':<26}{'tokens/s':>9}{'best':>9}{'longest run':>13}{'padding':>9}"
-    )
-    for figure in bulk:
-        print(
-            f"{_name(figure):<26}{figure.tokens_per_second:>9,.0f}{figure.best_tokens_per_second:>9,.0f}"
-            f"{figure.longest_run_ms:>10.0f} ms{figure.padding_percent:>7.1f} %"
-        )
-    print(f"\none query: p50 {query.p50_ms:.2f} ms, p95 {query.p95_ms:.2f} ms")
-
-
-def _name(figure: BulkFigure) -> str:
-    way = figure.way
-    budget = "as they come" if way.in_order else f"{way.max_batch_tokens:,}"
-    return f"{budget} x {way.max_rows}" + (" (used)" if figure.chosen else "")
 
 
 if __name__ == "__main__":
