@@ -5,8 +5,10 @@ called, so that no command pays for another's libraries.
 """
 
 import argparse
+import contextlib
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
@@ -70,6 +72,11 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     _json(parser)
 
 
+def _calibrate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--plot", default="", metavar="FILE.png", help="draw it, too (extra: plot)")
+    _json(parser)
+
+
 COMMANDS: dict[str, tuple[str, str, Add]] = {
     "serve": ("serve", "Serve an agent host over stdin and stdout (MCP).", _nothing),
     "demo": ("demo", "Show everything once, on this machine, with real models.", _nothing),
@@ -80,6 +87,7 @@ COMMANDS: dict[str, tuple[str, str, Add]] = {
     "search": ("documents", "Search the indexed documents by meaning.", _search),
     "embed": ("inference", "Turn texts into vectors.", _embed),
     "generate": ("inference", "Let the language model answer a prompt.", _generate),
+    "calibrate": ("calibrate", "Measure what each device takes to embed texts.", _calibrate),
     "doctor": ("doctor", "Examine this machine and say what to do about each problem.", _json),
 }
 """Command to module in `commands` (the function has the command's name), help and arguments."""
@@ -107,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.command != "serve":
+        _keep_stdout_for_results()
         _use_utf8()
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
@@ -125,6 +134,21 @@ def _run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         errors.print("npu-gateway: interrupted", markup=False)
         return 130
+
+
+def _keep_stdout_for_results() -> None:
+    """What native libraries print goes to stderr until the process ends; Python's own to stdout.
+
+    The NPU's simulator prints on file descriptor 1, as it likes. On Windows it does not exist.
+    """
+    if sys.platform == "win32":
+        return
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stdout.fileno() == 1:
+            sys.stdout.flush()
+            kept = os.dup(1)
+            os.dup2(2, 1)
+            sys.stdout = os.fdopen(kept, "w", buffering=1 if os.isatty(kept) else -1)
 
 
 def _use_utf8() -> None:

@@ -79,7 +79,7 @@ def facts(entry: NpuEntry) -> str:
     known = (
         entry.name,
         f"SoC {entry.soc}" if entry.soc else "",
-        entry.architecture,
+        "" if entry.architecture in entry.name else entry.architecture,
         f"driver {entry.driver}" if entry.driver else "",
         f"onnxruntime-qnn {entry.onnxruntime_qnn}" if entry.onnxruntime_qnn else "",
         f"QAIRT {entry.qairt}" if entry.qairt else "",

@@ -4,7 +4,6 @@ Looks only: nothing is fetched, created or changed, and the network is not touch
 """
 
 import argparse
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 from engine import __version__, memory
-from engine.engine import Engine, ModelStatus
+from engine.engine import Absence, Device, Engine, ModelStatus
 from engine.errors import EngineError
+from mcp_server import placement
 from mcp_server.commands.models import TOOLS_OF
 from mcp_server.commands.opening import engine, print_json, results
 from mcp_server.rendering import count, size
@@ -28,6 +28,9 @@ _STYLES: dict[State, str] = {"ok": "green", "advice": "yellow", "problem": "bold
 
 # The two defaults, their archives and what they are converted from.
 _ROOM_BYTES = 1_000_000_000
+
+# Where Qualcomm's NPUs are.
+_NPU_MACHINES = ("arm64", "aarch64")
 
 _MOST_SHARE = 0.75
 """Of the machine's memory that models may take without advice."""
@@ -65,7 +68,8 @@ def examine(opened: Engine, settings: Settings) -> Iterator[Finding]:
     """All findings, in the order in which problems should be mended."""
     yield Finding("npu-gateway", "ok", __version__)
     yield _python()
-    yield from _runtime(opened)
+    yield _runtime(opened)
+    yield _npu(opened)
     yield _folder(settings.data_dir)
     for status in opened.models():
         yield _model(status)
@@ -87,20 +91,33 @@ def _python() -> Finding:
     return Finding("Python", "ok", fact)
 
 
-def _runtime(opened: Engine) -> Iterator[Finding]:
-    yield Finding(
-        "ONNX Runtime",
-        "ok",
-        f"{opened.runtime_version}, built with {', '.join(opened.available_providers)}; "
-        "models run on cpu",
-    )
-    try:
-        qnn = importlib.metadata.version("onnxruntime-qnn")
-    except importlib.metadata.PackageNotFoundError:
-        return
-    yield Finding(
-        "NPU", "ok", f"onnxruntime-qnn {qnn} is installed; this version does not run on it yet"
-    )
+def _runtime(opened: Engine) -> Finding:
+    built_in = ", ".join(opened.available_providers)
+    return Finding("ONNX Runtime", "ok", f"{opened.runtime_version}, built with {built_in}")
+
+
+def _npu(opened: Engine) -> Finding:
+    """The NPU, looked at but not used: nothing is compiled."""
+    found, policy = opened.npu(), opened.options.placement.policy
+    entry = placement.npu(found, None, policy)
+    if isinstance(found, Device):
+        fact = f"{placement.facts(entry)}; policy {policy}"
+        return Finding("NPU", "advice" if found.note else "ok", fact, found.note)
+    if policy == "npu":
+        return Finding("NPU", "problem", f"policy npu, but {found.code}", found.reason)
+    state = "ok" if policy == "cpu" else _absence_state(found)
+    if state == "ok":
+        return Finding("NPU", "ok", f"none, texts are embedded on the CPU: {found.reason}")
+    return Finding("NPU", state, f"none: {found.code}", found.reason)
+
+
+def _absence_state(absence: Absence) -> State:
+    """A machine without an NPU is sound; one that may have one should have the package."""
+    if absence.code == "no-device":
+        return "ok"
+    if absence.code == "not-installed":
+        return "advice" if platform.machine().lower() in _NPU_MACHINES else "ok"
+    return "problem"
 
 
 def _folder(data_dir: Path) -> Finding:
