@@ -1,21 +1,95 @@
-"""CompiledEncoder: one embedding model on the NPU, as the embedder asks for it.
+"""Acceleration: the NPU of this machine, if one is to be used, and embedding models on it.
 
-Joins a model's files, the NPU that was found and what is kept on disk; decides nothing.
+Joins a model's files, the NPU that was found and what is kept on disk; what runs there is decided
+by `embed.scheduling`, and whether it is right by `embed.accelerator`.
 """
 
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from engine.embed.scheduling import Policy
 from engine.models.spec import EmbedderSpec
 from engine.runtime.npu import EncoderFile, Npu
+from engine.runtime.qnn import devices
+from engine.runtime.qnn.context_cache import ContextCache
+from engine.runtime.qnn.devices import Absence, Device
+from engine.runtime.qnn.options import NpuOptions
 from engine.runtime.session import Session
 from engine.runtime.shapes import Bucket, buckets
+
+# What most machines are like, and nobody has to be told of who did not ask for an NPU.
+_USUAL_ABSENCES = ("not-installed", "no-device")
+
+_LIBRARY_BYTES = 75_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccelerationOptions:
+    """Whether and how an NPU is used."""
+
+    policy: Policy = "auto"
+    """With "cpu" none is looked for."""
+    npu: NpuOptions = field(default_factory=NpuOptions)
+    folder: Path
+    """Keeps what is compiled for it, and measured."""
+    limit_bytes: int
+    """What that folder may hold; the least recently used leaves first."""
+    threads: int = 0
+    """Of the CPU's runs, which are measured beside the NPU's."""
+
+
+class Acceleration:
+    """The NPU, looked for when it is first asked for. Thread-safe."""
+
+    def __init__(self, options: AccelerationOptions, warn: Callable[[str], None]) -> None:
+        """Looks for nothing yet.
+
+        Args:
+            options: Whether and how it is used.
+            warn: Told, once, why it is not used where that is a surprise.
+        """
+        self._options = options
+        self._warn = warn
+        self._finding = threading.Lock()
+        self._found: Device | Absence | None = None
+
+    def device(self) -> Device | Absence:
+        """The NPU that may be used, or why there is none."""
+        with self._finding:
+            if self._found is None:
+                self._found = devices.find(self._options.npu)
+            return self._found
+
+    def encoder(self, spec: EmbedderSpec) -> "CompiledEncoder | None":
+        """A model on the NPU, if there is one to be used."""
+        if self._options.policy == "cpu":
+            return None
+        found = self.device()
+        if isinstance(found, Absence):
+            if self._options.policy == "npu" or found.code not in _USUAL_ABSENCES:
+                self._warn(f"The CPU embeds all texts: {found.reason}")
+            return None
+        cache = ContextCache(self._options.folder, self._options.limit_bytes)
+        npu = Npu(found, self._options.npu, cache)
+        return CompiledEncoder(npu, spec, self._options.folder, self._options.threads)
+
+    def needed_bytes(self, spec: EmbedderSpec) -> int:
+        """Memory that a model takes on the NPU that was found; 0 as long as none was.
+
+        Each shape holds a copy of the weights in half their 32-bit size, and the NPU's libraries
+        are loaded once. MiniLM on the HTP simulator: 46 MB a shape, and 70 MB.
+        """
+        if self._options.policy == "cpu" or not isinstance(self._found, Device):
+            return 0
+        return len(buckets(spec.max_tokens)) * spec.weight_bytes // 2 + _LIBRARY_BYTES
 
 
 class CompiledEncoder:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine import __version__, memory
-from engine.acceleration import CompiledEncoder
+from engine.acceleration import Acceleration, AccelerationOptions
 from engine.budget import Budget, Claim, estimate, least_cache
 from engine.corpus import Document
 from engine.decode.decoder import Decoder, DecoderOptions, DecoderStatus
@@ -24,12 +24,9 @@ from engine.embed.embeddings import Embeddings
 from engine.errors import EngineError, ModelMissing, StoreError, Unavailable
 from engine.models import catalog, fetcher, installed
 from engine.models.installed import Choice
-from engine.models.spec import DecoderSpec, EmbedderSpec, ModelSpec, Task
+from engine.models.spec import DecoderSpec, EmbedderSpec, Task
 from engine.residency import Resident, State
 from engine.runtime import providers
-from engine.runtime.npu import Npu
-from engine.runtime.qnn import devices
-from engine.runtime.qnn.context_cache import ContextCache
 from engine.runtime.qnn.devices import Absence, Device
 from engine.runtime.qnn.options import NpuOptions
 from engine.search import Matches, nearest, search
@@ -40,9 +37,6 @@ Report = Callable[[str], None]
 
 # Of the caches where memory is limited: what is kept of earlier prompts must leave room to answer.
 _PREFIX_SHARE = 0.25
-
-# What most machines are like, and nobody has to be told of who did not ask for an NPU.
-_USUAL_ABSENCES = ("not-installed", "no-device")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +108,14 @@ class Engine:
         self._budget = Budget(options.memory_limit_bytes)
         self._closing = threading.Event()
         self._store_lock = threading.Lock()
-        self._npu_lock = threading.Lock()
-        self._npu: Device | Absence | None = None
+        accelerated = AccelerationOptions(
+            policy=options.placement.policy,
+            npu=options.npu,
+            folder=options.compiled_dir or options.models_dir / ".compiled",
+            limit_bytes=options.compiled_bytes,
+            threads=options.threads,
+        )
+        self._acceleration = Acceleration(accelerated, options.warn)
         self._unfinished: dict[str, Vectors] = {}
         self._opened_store: Store | None = None
 
@@ -210,10 +210,7 @@ class Engine:
 
     def npu(self) -> Device | Absence:
         """The NPU that may be used, or why there is none; looked for once."""
-        with self._npu_lock:
-            if self._npu is None:
-                self._npu = devices.find(self.options.npu)
-            return self._npu
+        return self._acceleration.device()
 
     def fits_together(self) -> bool:
         """Whether both models may be in memory at once; also if one of them is not there."""
@@ -284,27 +281,13 @@ class Engine:
         choice = self._choice("embed", self.options.embedder, report)
         assert isinstance(choice.spec, EmbedderSpec)
         options = replace(self.options.placement, threads=self.options.threads)
+        compiled = self._acceleration.encoder(choice.spec)
         with self._budget.room(self._claim(choice.spec), self.embedder, [self.decoder]):
             embedder = Embedder.open(
-                choice.spec, options, compiled=self._compiled(choice.spec), warn=self.options.warn
+                choice.spec, options, compiled=compiled, warn=self.options.warn
             )
         self._choices["embed"] = choice
         return embedder
-
-    def _compiled(self, spec: EmbedderSpec) -> CompiledEncoder | None:
-        """The model for the NPU, if one is to be used; why not is told where that is a surprise."""
-        policy = self.options.placement.policy
-        if policy == "cpu":
-            return None
-        found = self.npu()
-        if isinstance(found, Absence):
-            if policy == "npu" or found.code not in _USUAL_ABSENCES:
-                self.options.warn(f"The CPU embeds all texts: {found.reason}")
-            return None
-        folder = self.options.compiled_dir or self.options.models_dir / ".compiled"
-        cache = ContextCache(folder, self.options.compiled_bytes)
-        there = Npu(found, self.options.npu, cache)
-        return CompiledEncoder(there, spec, folder, self.options.threads)
 
     def _open_decoder(self, report: Report) -> Decoder:
         choice = self._choice("generate", self.options.decoder, report)
@@ -314,11 +297,13 @@ class Engine:
         self._choices["generate"] = choice
         return decoder
 
-    def _claim(self, spec: ModelSpec) -> Claim:
+    def _claim(self, spec: EmbedderSpec | DecoderSpec) -> Claim:
         needed = estimate(spec)
         if isinstance(spec, DecoderSpec):
             options = self._decoder_options(spec)
             needed += options.kv_limit_bytes + options.prefix_cache_bytes
+        else:
+            needed += self._acceleration.needed_bytes(spec)
         return Claim(spec.model_id, needed)
 
     def _decoder_options(self, spec: DecoderSpec) -> DecoderOptions:

@@ -212,3 +212,18 @@ def test_a_compiler_that_crashes_or_hangs_leaves_the_cpu_in_service(
     (warning,) = warnings
     assert said in warning
     assert said in shape.reason
+
+
+def test_compiled_shapes_count_where_memory_is_limited(encoder: Path, tmp_path: Path) -> None:
+    on_cpu = Served(encoder, tmp_path, NpuOptions())
+    on_both = Served(encoder, tmp_path, SIMULATOR)
+    needed = [
+        served.engine._claim(folder.read(encoder)).needed_bytes for served in (on_cpu, on_both)
+    ]
+    assert needed[0] == needed[1]
+    for served in (on_cpu, on_both):
+        served.engine.npu()
+    needed = [
+        served.engine._claim(folder.read(encoder)).needed_bytes for served in (on_cpu, on_both)
+    ]
+    assert needed[1] > needed[0]
