@@ -278,7 +278,9 @@ class _Encoder:
         )
         dense = f"{name}.output.dense"
         matrix = self._matrix(dense, hidden, hidden)
-        bias = self._weights.get(f"{dense}.bias", hidden) + value_bias @ matrix
+        bias = self._weights.get(f"{dense}.bias", hidden)
+        # In 64 bits: products in 32 differ in their last bits from machine to machine.
+        bias = (bias + value_bias.astype(np.float64) @ matrix).astype(np.float32)
         product = self._product(attended, f"{dense}.weight", matrix)
         return self._normalised(
             f"{name}.output",
