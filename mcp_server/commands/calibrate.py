@@ -112,6 +112,10 @@ def _print(rows: Sequence[Row], entry: PlacementEntry, model: str) -> None:
         )
     results().print(table)
     results().print(
+        "shape: texts x tokens of a run; tail: 19 of 20 runs take no longer; error: of the median "
+        "that was predicted"
+    )
+    results().print(
         f"{model}; {_device(entry)}; policy {entry.policy}: {entry.npu.why}", markup=False
     )
 

@@ -51,7 +51,8 @@ def draw(shapes: Sequence[Measured], title: str, file: Path) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(sorted({_size(shape) for shape in shapes}))
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="tokens of a run (texts x tokens)", ylabel="milliseconds", title=title)
     axes.title.set_wrap(True)

@@ -1,5 +1,6 @@
 """Fixtures for the server: real models, a real index, an official client in both eras."""
 
+import json
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -7,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
+from encoder_models import EncoderForm, write_fused
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
 
 from engine.decode.decoder import Decoder, DecoderOptions
 from engine.embed.embedder import Embedder, EmbedderOptions
-from engine.engine import Engine
+from engine.engine import Absence, Engine, NpuOptions
 from engine.models import folder
 from engine.residency import Resident
+from engine.runtime.qnn import devices
 from mcp_server.commands.opening import options
 from mcp_server.server import build
 from mcp_server.settings import Settings
@@ -64,6 +68,38 @@ def loaded_decoder(smollm2_folder) -> Iterator[Decoder]:
     decoder = Decoder.open(folder.read(smollm2_folder), DecoderOptions(threads=1))
     yield decoder
     decoder.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_embedder(tmp_path_factory) -> Path:
+    """A model folder of random weights whose texts end after 32 tokens: one shape for an NPU.
+
+    Its words are "w4" to "w299".
+    """
+    form = EncoderForm(positions=32)
+    folder = write_fused(tmp_path_factory.mktemp("models") / "tiny", form).parent
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{n}" for n in range(4, form.vocabulary))]
+    model = tokenizers.models.WordLevel({word: n for n, word in enumerate(words)}, "[UNK]")
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    tokenizer.add_special_tokens(words[:4])
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "1_Pooling").mkdir()
+    pooling = {"word_embedding_dimension": form.hidden, "pooling_mode_mean_tokens": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def simulator() -> str:
+    """The SoC that the HTP simulator is to stand for."""
+    found = devices.find(NpuOptions(simulator=True))
+    if isinstance(found, Absence):
+        pytest.skip(f"needs onnxruntime-qnn: {found.reason}")
+    return "60"
 
 
 @dataclass

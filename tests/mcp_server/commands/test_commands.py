@@ -70,6 +70,11 @@ def test_misuse_is_two_and_says_what_there_is(words):
         (["--kv-limit-mb", "0"], {}, "--kv-limit-mb takes a whole number from 1"),
         ([], {"NPU_GATEWAY_KV_LIMIT_MB": "1e3"}, "NPU_GATEWAY_KV_LIMIT_MB takes a whole number"),
         ([], {"NPU_GATEWAY_OFFLINE": "maybe"}, "NPU_GATEWAY_OFFLINE takes 1 or 0"),
+        (["--policy", "gpu"], {}, "--policy takes one of auto, npu, cpu"),
+        (["--htp-simulator", "x-elite"], {}, "--htp-simulator takes the number of a SoC"),
+        (["--npu-option", "vtcm_mb"], {}, "--npu-option takes NAME=VALUE"),
+        (["--energy-weight", "nan"], {}, "--energy-weight takes a number from 0 on"),
+        (["--energy-weight", "-1"], {}, "--energy-weight takes a number from 0 on"),
     ],
 )
 def test_a_bad_setting_stops_the_start_by_name(words, env, said):

@@ -1,0 +1,146 @@
+"""The commands on the HTP simulator, as a script runs them: JSON stays JSON, and providers true."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+PNG = b"\x89PNG\r\n"
+TEXTS = ("w5 w6 w7", "w299 " * 40)
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mcp_server", *words], capture_output=True, encoding="utf-8"
+    )
+
+
+def vectors_of(result: subprocess.CompletedProcess[str]) -> np.ndarray:
+    return np.array(json.loads(result.stdout)["embeddings"])
+
+
+@pytest.fixture(scope="module")
+def on_cpu(tmp_path_factory, tiny_embedder) -> list[str]:
+    """Flags of a home of its own, whose compiled shapes all tests of this file share."""
+    home = tmp_path_factory.mktemp("home")
+    return ["--data-dir", str(home), "--embedder", str(tiny_embedder)]
+
+
+@pytest.fixture(scope="module")
+def flags(on_cpu, simulator) -> list[str]:
+    return [*on_cpu, "--htp-simulator", simulator]
+
+
+@pytest.fixture(scope="module")
+def cpu_vectors(on_cpu) -> np.ndarray:
+    return vectors_of(run("embed", *TEXTS, "--json", "--policy", "cpu", *on_cpu))
+
+
+def test_the_forced_simulator_embeds_and_what_it_prints_stays_off_stdout(flags, cpu_vectors):
+    result = run("embed", *TEXTS, "--json", "--policy", "npu", *flags)
+    answer = json.loads(result.stdout)
+    assert result.returncode == 0
+    assert answer["provider"] == "htp-simulator"
+    assert answer["truncated"] == [1]
+    vectors = np.array(answer["embeddings"])
+    assert (vectors * cpu_vectors).sum(axis=1).min() >= 0.999
+    assert not np.array_equal(vectors, cpu_vectors), "float16 rounds otherwise"
+
+
+def test_indexing_and_searching_on_it_say_so(flags, tmp_path):
+    (tmp_path / "a.md").write_text("w10 w11 w12 w13\n")
+    (tmp_path / "b.md").write_text("w200 w201 w202 w203\n")
+    indexed = run("index", str(tmp_path), "--json", "--policy", "npu", *flags)
+    found = run("search", "w200 w201", "--json", "--policy", "npu", *flags)
+    elsewhere = run("search", "w200 w201", "--json", "--policy", "cpu", *flags)
+    assert json.loads(indexed.stdout)["indexed"] == 2
+    answer, other = json.loads(found.stdout), json.loads(elsewhere.stdout)
+    assert (answer["provider"], other["provider"]) == ("htp-simulator", "cpu")
+    assert len(answer["passages"]) == 2
+    assert [one["path"] for one in answer["passages"]] == [one["path"] for one in other["passages"]]
+
+
+def test_calibrating_tells_and_draws_what_each_provider_takes(flags, tmp_path):
+    picture = tmp_path / "latencies.png"
+    result = run("calibrate", "--json", "--plot", str(picture), *flags)
+    report = json.loads(result.stdout)
+    assert result.returncode == 0
+    assert (report["policy"], report["npu"]["code"]) == ("auto", "in-use")
+    assert (report["npu"]["soc"], report["npu"]["architecture"]) == ("60", "v73")
+    assert {shape["provider"] for shape in report["shapes"]} == {"cpu", "htp-simulator"}
+    for shape in report["shapes"]:
+        assert shape["state"] == "serving"
+        assert 0 < shape["median_ms"] <= shape["tail_ms"]
+        per_second = 1000 * shape["rows"] * shape["tokens"] / shape["median_ms"]
+        assert shape["tokens_per_second"] == pytest.approx(per_second, rel=0.01, abs=1)
+        assert shape["prediction_error"] >= 0
+    assert picture.read_bytes().startswith(PNG)
+
+
+def test_calibrating_without_an_npu_measures_the_cpu(on_cpu):
+    result = run("calibrate", *on_cpu)
+    table, words = result.stdout.split("shape: texts x tokens")
+    assert result.returncode == 0
+    assert "cpu       1x32" in table
+    assert "htp-simulator" not in table
+    assert "no NPU: " in words
+
+
+def test_a_picture_that_cannot_be_written_is_one_sentence(on_cpu, tmp_path):
+    result = run("calibrate", "--plot", str(tmp_path / "no" / "folder.png"), *on_cpu)
+    assert result.returncode == 1
+    assert "choose another --plot" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_without_the_extra_a_picture_is_refused_by_its_name(on_cpu, tmp_path):
+    (tmp_path / "matplotlib.py").write_text("raise ImportError('No module named matplotlib')\n")
+    result = subprocess.run(
+        [sys.executable, "-m", "mcp_server", "calibrate", "--plot", "x.png", *on_cpu],
+        capture_output=True,
+        encoding="utf-8",
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert result.returncode == 1
+    assert "pip install 'npu-gateway[plot]'" in result.stderr
+
+
+def test_doctor_tells_of_the_device_and_compiles_nothing(flags, tmp_path):
+    result = run("doctor", "--json", *flags, "--data-dir", str(tmp_path / "none"))
+    facts = {finding["name"]: finding for finding in json.loads(result.stdout)["findings"]}
+    assert facts["NPU"]["state"] == "ok"
+    for fact in ("htp-simulator", "SoC 60", "v73", "onnxruntime-qnn", "QAIRT", "policy auto"):
+        assert fact in facts["NPU"]["fact"]
+    assert not (tmp_path / "none").exists()
+
+
+def test_doctor_calls_a_machine_without_an_npu_sound_unless_one_is_forced(on_cpu):
+    for words, state in (([], "ok"), (["--policy", "cpu"], "ok"), (["--policy", "npu"], "problem")):
+        result = run("doctor", "--json", *words, *on_cpu)
+        facts = {finding["name"]: finding for finding in json.loads(result.stdout)["findings"]}
+        assert facts["NPU"]["state"] == state
+        assert "cpu" not in facts["ONNX Runtime"]["fact"].split()
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("backend_path=/nowhere/libQnnHtp.so", "leave nodes of the graph to the CPU"),
+        ("htp_perf_mode=burst", "htp_perf_mode is no NPU option: did you mean"),
+        ("htp_performance_mode=turbo", "cannot be 'turbo'; it takes burst"),
+    ],
+)
+def test_what_does_not_work_on_the_npu_is_done_on_the_cpu_and_said_once(
+    flags, cpu_vectors, option, said
+):
+    words = ["--policy", "npu", "--npu-option", option, *flags]
+    result = run("embed", *TEXTS, "--json", *words)
+    assert result.returncode == 0
+    assert json.loads(result.stdout)["provider"] == "cpu"
+    np.testing.assert_array_equal(vectors_of(result), cpu_vectors)
+    (line,) = result.stderr.splitlines()
+    assert "The CPU embeds" in line
+    assert said in line

@@ -1,0 +1,91 @@
+"""The tool semantic_search while others work: it waits for no step of indexing."""
+
+import threading
+from typing import Any
+
+import anyio
+import pytest
+from conftest import Kept
+from mcp import Client
+
+from engine.residency import Resident
+from mcp_server.server import build
+
+pytestmark = pytest.mark.anyio
+
+
+class Held(Kept):
+    """An embedder whose documents wait until they are let through; queries do not."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self.begun, self.let_through = threading.Event(), threading.Event()
+
+    def embed(self, texts: list[str], kind: str) -> Any:
+        if kind == "document":
+            self.begun.set()
+            assert self.let_through.wait(60)
+        return self._model.embed(texts, kind)
+
+
+async def test_a_search_answers_while_a_step_of_indexing_embeds(home, era):
+    async with home.client(era) as client:
+        await client.call_tool("index_documents", {"path": str(home.documents)})
+    (home.documents / "new.md").write_text("# New\n\nThis is not searched yet.\n")
+    held = Held(home.embedder)
+    engine = home.engine()
+    engine.embedder = Resident("embedding model", lambda _: held)
+    indexed: list[Any] = []
+    client = Client(build(engine, home.settings), mode=era)
+    async with client, anyio.create_task_group() as tasks:
+
+        async def index() -> None:
+            asked = {"path": str(home.documents)}
+            indexed.append(await client.call_tool("index_documents", asked))
+
+        tasks.start_soon(index)
+        assert await anyio.to_thread.run_sync(held.begun.wait, 60)
+        with anyio.fail_after(60):
+            found = await client.call_tool("semantic_search", {"query": "moon and sea"})
+            prompt = await client.get_prompt("answer_from_documents", {"question": "the sea?"})
+        assert not indexed
+        held.let_through.set()
+    engine.close()
+    assert found.structured_content["documents"] == 3
+    assert found.structured_content["passages"][0]["path"].endswith("tides.md")
+    assert "tides.md" in prompt.messages[0].content.text
+    assert indexed[0].structured_content["indexed"] == 1
+
+
+class Stuck(Kept):
+    """An embedder whose queries never get their turn; closing their steps ends them."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self.begun, self.closed = threading.Event(), threading.Event()
+
+    def embed_steps(self, texts: list[str], kind: str) -> "Stuck":
+        return self
+
+    def __next__(self) -> Any:
+        self.begun.set()
+        assert self.closed.wait(60), "nobody closed it"
+        raise StopIteration
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+async def test_a_cancelled_search_leaves_at_once_what_it_waits_for(home):
+    stuck = Stuck(home.embedder)
+    engine = home.engine()
+    engine.embedder = Resident("embedding model", lambda _: stuck)
+    async with Client(build(engine, home.settings)) as client:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.call_tool, "semantic_search", {"query": "x"})
+            assert await anyio.to_thread.run_sync(stuck.begun.wait, 60)
+            tasks.cancel_scope.cancel()
+        assert await anyio.to_thread.run_sync(stuck.closed.wait, 60)
+        with anyio.fail_after(60):
+            assert not (await client.call_tool("status", {})).is_error
+    engine.close()
