@@ -5,7 +5,7 @@ Words what the engine tells of itself; measures nothing and waits for nothing.
 
 from collections.abc import Sequence
 
-from engine.embed.accelerator import ShapeStatus
+from engine.embed.compiled import ShapeStatus
 from engine.embed.embedder import Placement
 from engine.engine import Absence, Device, Engine
 from mcp_server.results import NpuEntry, PlacementEntry, ShapeEntry

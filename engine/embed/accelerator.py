@@ -7,110 +7,29 @@ what fails leaves service with a reason and is tried again later; the CPU serves
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self
-
-import numpy as np
 
 from engine.embed import measuring
+from engine.embed.calls import Row, Runner, Vectors
+from engine.embed.compiled import CompiledModel, ShapeState, ShapeStatus
 from engine.embed.latencies import Latency
-from engine.embed.pool import Pool, Row, Runner, Vectors
+from engine.embed.pool import Pool
+from engine.embed.proving import Reference, prove
 from engine.errors import EngineError, NpuFailed
 from engine.runtime.session import Session
 from engine.runtime.shapes import Bucket
-
-ShapeState = Literal["waiting", "preparing", "serving", "quarantined"]
-
-LEAST_COSINE = 0.999
-"""Of a row's vector to the CPU's: what 16-bit floats keep and no defect does (0.9999 and 0.3 with
-MiniLM on the HTP simulator)."""
 
 _ERRORS_IN_A_ROW = 3
 
 # Seconds until what was taken out of service is tried again, the first time; then four times that.
 _RETRY_SECONDS, _RETRY_FACTOR = 60.0, 4
 
+# A run that takes so long does not come back: so many seconds, and so many times its tail.
+_HUNG_SECONDS, _HUNG_TAILS = 10.0, 20
+
 # How long all shapes together may be measured.
 _MEASURING_SECONDS = 3.0
-
-
-class CompiledModel(Protocol):
-    """One model on a provider for which it has to be compiled, shape by shape."""
-
-    @property
-    def provider(self) -> str:
-        """What the provider is called."""
-        ...
-
-    @property
-    def buckets(self) -> tuple[Bucket, ...]:
-        """The shapes to make ready, in this order."""
-        ...
-
-    def open(self, bucket: Bucket) -> Session:
-        """A session of one shape; may take minutes.
-
-        Raises:
-            NpuFailed: It cannot be made.
-        """
-        ...
-
-    def interrupt(self) -> None:
-        """Makes `open` give up, now and from now on."""
-        ...
-
-    def read_latencies(self) -> dict[str, object]:
-        """What `write_latencies` kept for this very model, machine and software; or nothing."""
-        ...
-
-    def write_latencies(self, latencies: dict[str, object]) -> None:
-        """Keeps measured latencies for the next start."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """What vectors are held against."""
-
-    cpu: Runner
-    """Gives the vectors that are taken for right."""
-    canary: Callable[[int, int], Row]
-    """A row of so many tokens, or of the fewest there can be; a second number makes it another."""
-    measure: Callable[[], None]
-    """Calibrates the CPU, which is the other choice."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShapeStatus:
-    """One shape of a provider, or what was measured of shapes like it where any shape is taken."""
-
-    provider: str
-    bucket: Bucket
-    state: ShapeState
-    reason: str = ""
-    """Why it does not serve, or empty."""
-    median_ms: float = 0.0
-    """0 as long as nothing was measured."""
-    tail_ms: float = 0.0
-    """The 95th percentile when it was calibrated."""
-    runs: int = 0
-    error: float = 0.0
-    """Mean share by which a run's time differed from what was predicted."""
-
-    @classmethod
-    def of(cls, measured: Latency) -> Self:
-        """A provider's that takes any shape."""
-        return cls(
-            measured.provider,
-            measured.bucket,
-            "serving",
-            "",
-            measured.median_ms,
-            measured.tail_ms,
-            measured.runs,
-            measured.error,
-        )
 
 
 @dataclass(slots=True)
@@ -157,6 +76,8 @@ class Accelerator:
         self._warn = warn
         self._device = threading.Lock()
         """Held by the one run there is at a time."""
+        self._since: tuple[_Shape, float] | None = None
+        """What runs for callers, and since when."""
         self._changed = threading.Condition()
         self._shapes = {bucket: _Shape(bucket) for bucket in model.buckets}
         self._untold: list[_Shape] = []
@@ -187,13 +108,16 @@ class Accelerator:
             raise NpuFailed("out-of-service", f"{bucket} is out of service: {shape.reason}")
         try:
             with self._device:
+                self._since = shape, time.monotonic()
                 vectors = runner.run(rows, bucket)
         except EngineError as error:
             shape.errors += 1
             if shape.errors >= _ERRORS_IN_A_ROW:
                 reason = str(error.__cause__ or error)
-                self._quarantine(shape, f"{shape.errors} runs failed in a row: {reason}")
+                self._quarantine([shape], f"{shape.errors} runs failed in a row: {reason}")
             raise
+        finally:
+            self._since = None
         shape.errors = 0
         if self._pool.is_drifting(self.provider, bucket):
             self._make_again(shape)
@@ -201,9 +125,7 @@ class Accelerator:
 
     def status(self) -> list[ShapeStatus]:
         """All shapes; waits for nothing."""
-        measured = {
-            row.bucket: row for row in self._pool.latencies() if row.provider == self.provider
-        }
+        measured = {row.bucket: row for row in self._measured()}
         return [
             ShapeStatus(
                 self.provider,
@@ -233,7 +155,7 @@ class Accelerator:
             self._is_closing = True
             self._changed.notify_all()
         self._model.interrupt()
-        self._thread.join()
+        self._thread.join(_HUNG_SECONDS)
         for shape in self._shapes.values():
             shape.runner = None
 
@@ -249,10 +171,9 @@ class Accelerator:
                 self._make_ready(shape)
             except EngineError as error:
                 if not self._is_closing:
-                    self._quarantine(shape, str(error))
+                    self._quarantine([shape], str(error))
             except BaseException as error:
-                for each in self._shapes.values():
-                    self._quarantine(each, f"a bug ended its preparation: {error!r}")
+                self._quarantine(self._shapes.values(), f"a bug ended its preparation: {error!r}")
                 raise
         self._model.write_latencies(self._pool.latencies_json())
 
@@ -264,8 +185,25 @@ class Accelerator:
                 if shape is not None and wait is not None and wait <= 0:
                     shape.state = "preparing"
                     return shape
-                self._changed.wait(wait)
+                self._changed.wait(min(wait or _HUNG_SECONDS, _HUNG_SECONDS))
+                self._look_for_hang()
         return None
+
+    def _look_for_hang(self) -> None:
+        """Takes all shapes out of service where a run does not come back."""
+        if (running := self._since) is None:
+            return
+        shape, since = running
+        seconds = time.monotonic() - since
+        tails = [m.tail_ms for m in self._measured() if m.bucket == shape.bucket]
+        if seconds > max([_HUNG_SECONDS, *(_HUNG_TAILS * ms / 1000 for ms in tails)]):
+            self._since = None
+            self._pool.give_up(self.provider)
+            reason = f"a run of {shape.bucket} did not end in {seconds:.0f} s"
+            self._quarantine(self._shapes.values(), reason)
+
+    def _measured(self) -> list[Latency]:
+        return [row for row in self._pool.latencies() if row.provider == self.provider]
 
     def _idle(self) -> list[_Shape]:
         return [s for s in self._shapes.values() if s.state in ("waiting", "quarantined")]
@@ -274,7 +212,8 @@ class Accelerator:
         # 1. Compiled, or taken from the cache.
         runner = self._encode(self._model.open(shape.bucket))
         # 2. Proved against the CPU.
-        seconds = self._prove(runner, shape.bucket)
+        with self._device:
+            seconds = prove(runner, shape.bucket, self._reference)
         # 3. Measured, unless that was done at an earlier start.
         if shape.has_drifted or not self._is_measured(shape.bucket):
             left = _MEASURING_SECONDS / len(self._shapes) - seconds
@@ -287,32 +226,8 @@ class Accelerator:
             self._changed.notify_all()
         self._tell()
 
-    def _prove(self, runner: Runner, bucket: Bucket) -> float:
-        """Seconds that the last of two runs of canaries took; full rows, then short ones.
-
-        Raises:
-            NpuFailed: A row's vector is not the CPU's.
-        """
-        seconds = 0.0
-        for length in (bucket.tokens, 1):
-            rows = [self._reference.canary(max(1, length - row), row) for row in range(bucket.rows)]
-            started = time.perf_counter()
-            with self._device:
-                vectors = runner.run(rows, bucket)
-            seconds = time.perf_counter() - started
-            for number, (row, vector) in enumerate(zip(rows, vectors, strict=True)):
-                right = self._reference.cpu.run([row], Bucket(1, len(row)))[0]
-                if (cosine := float(np.dot(right, vector))) < LEAST_COSINE:
-                    raise NpuFailed(
-                        "wrong-vectors",
-                        f"row {number} of {bucket} has a cosine of {cosine:.4f} to the CPU's "
-                        f"vector where {LEAST_COSINE} is due.",
-                    )
-        return seconds
-
     def _is_measured(self, bucket: Bucket) -> bool:
-        known = ((m.provider, m.bucket) for m in self._pool.latencies())
-        return (self.provider, bucket) in known
+        return any(row.bucket == bucket for row in self._measured())
 
     def _measure(
         self, runner: Runner, bucket: Bucket, seconds: float, first_ms: float | None = None
@@ -331,13 +246,14 @@ class Accelerator:
             self._changed.notify_all()
         self._tell()
 
-    def _quarantine(self, shape: _Shape, reason: str) -> None:
+    def _quarantine(self, shapes: Iterable[_Shape], reason: str) -> None:
         with self._changed:
-            shape.state, shape.reason, shape.runner = "quarantined", reason, None
-            shape.due = time.monotonic() + _RETRY_SECONDS * _RETRY_FACTOR**shape.failures
-            shape.failures += 1
-            if shape.failures == 1:
-                self._untold.append(shape)
+            for shape in shapes:
+                shape.state, shape.reason, shape.runner = "quarantined", reason, None
+                shape.due = time.monotonic() + _RETRY_SECONDS * _RETRY_FACTOR**shape.failures
+                shape.failures += 1
+                if shape.failures == 1:
+                    self._untold.append(shape)
             self._changed.notify_all()
         self._tell()
 

@@ -11,12 +11,15 @@ from typing import Literal
 
 import numpy as np
 
-from engine.embed.accelerator import Accelerator, CompiledModel, Reference, ShapeStatus
+from engine.embed.accelerator import Accelerator
+from engine.embed.calls import Call
+from engine.embed.compiled import CompiledModel, ShapeStatus
 from engine.embed.embeddings import Embeddings, EmbeddingSteps
 from engine.embed.encoder import Encoder
 from engine.embed.latencies import Latencies
 from engine.embed.measuring import samples_ms
-from engine.embed.pool import Call, Pool
+from engine.embed.pool import Pool
+from engine.embed.proving import Reference
 from engine.embed.scheduling import Policy, Scheduler
 from engine.errors import EmptyInput, InvalidInput, ModelBroken, Unavailable
 from engine.models.spec import EmbedderSpec

@@ -10,7 +10,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.embed.pool import Call, Pool
+from engine.embed.calls import Call
+from engine.embed.pool import Pool
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,14 +9,10 @@ to the callers whose texts were in it, and to no others.
 
 import threading
 import time
-from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from engine.embed.calls import Call, Part, Runner, Vectors, by_call, index_of, row_of, rows_of
 from engine.embed.latencies import Latencies, Latency
 from engine.embed.scheduling import Run, Scheduler
 from engine.embed.waiting import Work
@@ -24,54 +20,12 @@ from engine.errors import Unavailable, again
 from engine.runtime.providers import CPU
 from engine.runtime.shapes import Bucket
 
-Vectors = NDArray[np.float32]
-Row = Sequence[int]
-
 # A lane whose run has not come back for so long after the end is left to the process's own end.
 _HUNG_SECONDS = 10.0
 
 
-class Runner(Protocol):
-    """A provider that runs the model."""
-
-    @property
-    def provider(self) -> str:
-        """What it is called."""
-        ...
-
-    def run(self, rows: Sequence[Row], bucket: Bucket) -> Vectors:
-        """Unit vectors [rows, dimensions] of rows of token ids, padded to the bucket."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """The vectors of those rows of a call that shared a run."""
-
-    indices: tuple[int, ...]
-    vectors: Vectors
-    provider: str
-
-
 _Outcome = tuple[Sequence[Work], Vectors | Exception]
 """Texts of a run, and their vectors or why there are none."""
-
-
-class Call:
-    """The rows of one caller."""
-
-    def __init__(self, rows: Sequence[Row], *, is_query: bool) -> None:
-        self.works = [
-            Work(caller=self, tokens=len(row), is_query=is_query, payload=(index, row))
-            for index, row in enumerate(rows)
-        ]
-        self.parts: deque[Part] = deque()
-        """What is done and was not fetched yet."""
-        self.left = len(rows)
-        """Rows that are not done."""
-        self.error: Exception | None = None
-        self.has_ended = False
-        """Nobody wants the rest."""
 
 
 class Pool:
@@ -93,6 +47,8 @@ class Pool:
         self._cpu_is_running = False
         self._closed: Unavailable | None = None
         self._lanes: list[threading.Thread] = []
+        self._running: dict[str, Run] = {}
+        """What the lanes are at, by provider."""
 
     def add(self, call: Call) -> None:
         """Lets the rows of a call wait for their turn.
@@ -143,6 +99,17 @@ class Pool:
         """From now on a provider takes runs of these shapes; none puts it out of service."""
         with self._turn:
             self._scheduler.set_shapes(provider, buckets)
+            self._turn.notify_all()
+
+    def give_up(self, provider: str) -> None:
+        """Puts a provider out of service that does not come back from its run.
+
+        Its texts wait again; should the run end after all, nobody looks at what it gave.
+        """
+        with self._turn:
+            self._scheduler.set_shapes(provider, ())
+            if (run := self._running.pop(provider, None)) is not None:
+                self._scheduler.failed(run, _now())
             self._turn.notify_all()
 
     def calibrate(self, provider: str, bucket: Bucket, samples_ms: Sequence[float]) -> None:
@@ -209,15 +176,15 @@ class Pool:
     def _run_on_cpu(self, run: Run) -> None:
         """One run, or one a caller where the common one failed."""
         try:
-            self._end(run, [(run.works, self._cpu.run(*_rows(run.works)))])
+            self._end(run, [(run.works, self._cpu.run(*rows_of(run.works)))])
         except Exception as error:  # noqa: BLE001 - each caller gets it.
-            calls = [[run.works[n] for n in numbers] for numbers in _by_call(run.works).values()]
+            calls = [[run.works[n] for n in numbers] for numbers in by_call(run.works).values()]
             alone = [(run.works, error)] if len(calls) == 1 else map(self._alone, calls)
             self._end(run, list(alone))
 
     def _alone(self, works: Sequence[Work]) -> _Outcome:
         try:
-            return works, self._cpu.run(*_rows(works))
+            return works, self._cpu.run(*rows_of(works))
         except Exception as error:  # noqa: BLE001 - its caller gets it.
             return works, error
 
@@ -225,18 +192,22 @@ class Pool:
         """What a lane's thread does until the pool is closed."""
         while (run := self._next_run(runner.provider)) is not None:
             try:
-                vectors = runner.run([_row(work) for work in run.works], run.bucket)
+                vectors = runner.run([row_of(work) for work in run.works], run.bucket)
             except Exception:  # noqa: BLE001 - the runner takes note; the work is done again.
                 with self._turn:
-                    self._scheduler.failed(run, _now())
-                    self._turn.notify_all()
+                    if self._running.pop(run.provider, None) is run:
+                        self._scheduler.failed(run, _now())
+                        self._turn.notify_all()
             else:
-                self._end(run, [(run.works, vectors)])
+                with self._turn:
+                    if self._running.pop(run.provider, None) is run:
+                        self._end(run, [(run.works, vectors)])
 
     def _next_run(self, provider: str) -> Run | None:
         with self._turn:
             while self._closed is None:
                 if (run := self._scheduler.next_run(provider, _now())) is not None:
+                    self._running[provider] = run
                     return run
                 self._wait(provider)
         return None
@@ -252,36 +223,16 @@ class Pool:
         with self._turn:
             wanted = set(self._scheduler.finished(run, _now()))
             for works, outcome in outcomes:
-                for call, numbers in _by_call(works).items():
+                for call, numbers in by_call(works).items():
                     numbers = [number for number in numbers if works[number] in wanted]
                     if isinstance(outcome, Exception):
                         call.error = outcome
                         self._scheduler.drop(call)
                     elif numbers:
-                        indices = tuple(_index(works[number]) for number in numbers)
+                        indices = tuple(index_of(works[number]) for number in numbers)
                         call.parts.append(Part(indices, outcome[numbers], run.provider))
                         call.left -= len(numbers)
             self._turn.notify_all()
-
-
-def _by_call(works: Sequence[Work]) -> dict[Call, list[int]]:
-    calls: dict[Call, list[int]] = {}
-    for number, work in enumerate(works):
-        calls.setdefault(cast("Call", work.caller), []).append(number)
-    return calls
-
-
-def _rows(works: Sequence[Work]) -> tuple[list[Row], Bucket]:
-    rows = [_row(work) for work in works]
-    return rows, Bucket(len(rows), max(map(len, rows)))
-
-
-def _index(work: Work) -> int:
-    return cast("tuple[int, Row]", work.payload)[0]
-
-
-def _row(work: Work) -> Row:
-    return cast("tuple[int, Row]", work.payload)[1]
 
 
 def _now() -> float:

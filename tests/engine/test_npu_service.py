@@ -13,7 +13,7 @@ import pytest
 from encoder_folders import write_folder
 
 from engine.acceleration import CompiledEncoder
-from engine.embed.accelerator import ShapeStatus
+from engine.embed.compiled import ShapeStatus
 from engine.embed.embedder import Embedder, EmbedderOptions
 from engine.engine import Engine, EngineOptions
 from engine.models import folder

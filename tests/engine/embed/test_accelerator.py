@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from devices import TinyDevice, broken
 
+from engine.embed import accelerator
 from engine.embed.embedder import Embedder, EmbedderOptions, Placement
 from engine.errors import NpuFailed
 from engine.models.spec import EmbedderSpec
@@ -193,6 +194,24 @@ def test_the_cpu_does_again_what_a_hung_device_never_answers(opened) -> None:
     finally:
         hung.set()
     assert device.runs == before + 1
+
+
+def test_a_device_that_never_comes_back_is_given_up(
+    opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accelerator, "_HUNG_SECONDS", 0.2)
+    there, device = opened(policy="npu")
+    there.prepared()
+    hung = threading.Event()
+    device.before_run = lambda run: hung.wait(60) and None
+    try:
+        for _ in range(3):
+            assert set(there.embedder.embed(TEXTS, "document").providers) == {"cpu"}
+        assert set(there.states().values()) == {"quarantined"}
+        (warning,) = there.warnings
+        assert "did not end" in warning
+    finally:
+        hung.set()
 
 
 def test_calibrating_measures_every_shape_of_every_provider_anew(opened) -> None:
