@@ -11,7 +11,6 @@ import pytest
 import tokenizers
 from encoder_models import EncoderForm, write_fused
 from mcp import Client
-from mcp_types import CallToolResult, TextContent
 
 from engine.decode.decoder import Decoder, DecoderOptions
 from engine.embed.embedder import Embedder, EmbedderOptions
@@ -146,8 +145,3 @@ Connect = Callable[..., AbstractAsyncContextManager[Client]]
 def connect(home, era) -> Connect:
     """Connects the official client to a server in memory, in the era under test."""
     return lambda **changes: home.client(era, **changes)
-
-
-def text_of(result: CallToolResult) -> str:
-    """All text of a result."""
-    return "\n".join(part.text for part in result.content if isinstance(part, TextContent))

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from anyio import to_thread
-from conftest import text_of
 from mcp import Client
+from mcp_types import CallToolResult, TextContent
 
 from engine.engine import Engine
 from mcp_server.commands.serve import opened
@@ -31,6 +31,11 @@ def data_dir(tmp_path_factory) -> Path:
 @pytest.fixture
 def settings(data_dir, tiny_embedder) -> dict:
     return {"data_dir": data_dir, "embedder": str(tiny_embedder), "root": (data_dir,)}
+
+
+def text_of(result: CallToolResult) -> str:
+    """All text of a result."""
+    return "\n".join(part.text for part in result.content if isinstance(part, TextContent))
 
 
 def warnings(caplog) -> list[logging.LogRecord]:

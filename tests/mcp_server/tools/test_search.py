@@ -5,7 +5,6 @@ from typing import Any
 
 import anyio
 import pytest
-from conftest import Kept
 from mcp import Client
 
 from engine.residency import Resident
@@ -14,12 +13,18 @@ from mcp_server.server import build
 pytestmark = pytest.mark.anyio
 
 
-class Held(Kept):
+class Held:
     """An embedder whose documents wait until they are let through; queries do not."""
 
     def __init__(self, model: Any) -> None:
-        super().__init__(model)
+        self._model = model
         self.begun, self.let_through = threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def close(self) -> None:
+        """Left open for the next test."""
 
     def embed(self, texts: list[str], kind: str) -> Any:
         if kind == "document":
@@ -57,12 +62,15 @@ async def test_a_search_answers_while_a_step_of_indexing_embeds(home, era):
     assert indexed[0].structured_content["indexed"] == 1
 
 
-class Stuck(Kept):
+class Stuck:
     """An embedder whose queries never get their turn; closing their steps ends them."""
 
     def __init__(self, model: Any) -> None:
-        super().__init__(model)
+        self._model = model
         self.begun, self.closed = threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
 
     def embed_steps(self, texts: list[str], kind: str) -> "Stuck":
         return self
