@@ -14,8 +14,11 @@ from typing import IO
 # How often a waiting caller hears of the child, in seconds: a smooth bar, and a prompt cancel.
 _TICK = 0.2
 
-_FLAGS = subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0
-
+_FLAGS = (
+    subprocess.CREATE_NO_WINDOW | subprocess.BELOW_NORMAL_PRIORITY_CLASS
+    if sys.platform == "win32"
+    else 0
+)
 
 # A signed address serves whoever holds it: its query is as secret as a password.
 _QUERY = re.compile(r"\?[^\s'\"<>?]*=[^\s'\"<>]*")

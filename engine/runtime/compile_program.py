@@ -1,11 +1,12 @@
 """The program that compiles one graph for the NPU: `python -m engine.runtime.compile_program`.
 
-Its own process, since native compilers crash and hang. Its argument is the folder of a request, as
+Its own process, since native compilers crash and hang, and behind whoever else wants the CPU. Its argument is the folder of a request, as
 `runtime.qnn.compiling` wrote it. It exits 0 with a result there, or 1 with a failure there.
 """
 
 import faulthandler
 import json
+import os
 import sys
 import tempfile
 import time
@@ -22,6 +23,9 @@ from engine.runtime.session import Session
 from engine.runtime.shapes import Bucket
 
 _TRACE_FILE = "qnn_op_trace.json"
+
+# The CPU serves meanwhile. On Windows a child is started below normal priority.
+_NICENESS = 10
 
 # Whoever started us ends us before, if it is still there.
 _GRACE_SECONDS = 10.0
@@ -88,6 +92,8 @@ def _prove(session: Session, bucket: Bucket) -> None:
 def main() -> int:
     """Runs the request in the folder that the first argument names."""
     work_folder = Path(sys.argv[1])
+    if sys.platform != "win32":
+        os.nice(_NICENESS)
     request, folder = Request.read(work_folder)
     faulthandler.dump_traceback_later(request.timeout_seconds + _GRACE_SECONDS, exit=True)
     try:
