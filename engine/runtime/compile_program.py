@@ -1,7 +1,8 @@
 """The program that compiles one graph for the NPU: `python -m engine.runtime.compile_program`.
 
-Its own process, since native compilers crash and hang, and behind whoever else wants the CPU. Its argument is the folder of a request, as
-`runtime.qnn.compiling` wrote it. It exits 0 with a result there, or 1 with a failure there.
+Its own process, since native compilers crash and hang, and behind whoever else wants the CPU. Its
+argument is the folder of a request, as `runtime.qnn.compiling` wrote it. It exits 0 with a result
+there, or 1 with a failure there.
 """
 
 import faulthandler
