@@ -28,6 +28,7 @@ _WAIT = 0.25
 _CONVERTERS: dict[Weights, str] = {
     "gguf": "engine.models.converters.from_gguf",
     "safetensors": "engine.models.converters.from_safetensors",
+    "safetensors to int8": "engine.models.converters.int8_from_safetensors",
 }
 
 _DISK_FULL = frozenset([errno.ENOSPC, errno.EDQUOT])
