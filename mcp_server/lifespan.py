@@ -119,7 +119,9 @@ class Gateway:
     async def searched(
         self, query: str, context: Context[Any, Any], look_up: Callable[[Embeddings], T]
     ) -> T:
-        """What `look_up` finds for an embedded query; it is called in a thread.
+        """What `look_up` finds for an embedded query.
+
+        It is called in a thread, and is short: a cancelled caller waits for its end.
 
         Raises:
             EngineError: The model cannot be loaded, the query is blank, or `look_up` raised it.

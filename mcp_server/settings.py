@@ -5,7 +5,6 @@ from that. Order: command line, environment, default. A bad value stops the star
 """
 
 import argparse
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
@@ -15,16 +14,8 @@ from typing import Any, Literal
 
 import platformdirs
 
-TOOL_NAMES = (
-    "semantic_search",
-    "get_document",
-    "list_documents",
-    "index_documents",
-    "remove_documents",
-    "embed",
-    "generate",
-    "status",
-)
+from mcp_server import values
+
 MB = 1_000_000
 _MOST_MB = 16_000_000
 _EMBEDDING_COMMANDS = ("serve", "index", "search", "embed", "doctor", "calibrate")
@@ -32,8 +23,6 @@ _MODEL_COMMANDS = (*_EMBEDDING_COMMANDS, "generate")
 _ANSWERING_COMMANDS = ("serve", "generate", "doctor")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 POLICIES = ("auto", "npu", "cpu")
-
-_FALSE_AND_TRUE = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 
 
 class BadSetting(ValueError):
@@ -63,74 +52,6 @@ def _option(
     return {"option": _Option(help_text, parse, metavar, many, frozenset(commands))}
 
 
-def _folder(value: str) -> Path:
-    if not value.isprintable():
-        raise ValueError("takes a path of printable characters")
-    return Path(value).expanduser().absolute()
-
-
-def _switch(value: str) -> bool:
-    if value.lower() not in _FALSE_AND_TRUE:
-        raise ValueError("takes 1 or 0")
-    return _FALSE_AND_TRUE[value.lower()]
-
-
-def _one_of(words: Sequence[str]) -> Callable[[str], str]:
-    """Reads one of some words, in capitals or not."""
-
-    def parse(value: str) -> str:
-        if value.lower() not in words:
-            raise ValueError(f"takes one of {', '.join(words)}")
-        return value.lower()
-
-    return parse
-
-
-def _soc(value: str) -> str:
-    if not (value.isascii() and value.isdecimal()):
-        raise ValueError("takes the number of a SoC, such as 60")
-    return value
-
-
-def _named_values(value: str) -> tuple[str, ...]:
-    name, separator, _ = value.partition("=")
-    if not (name.strip() and separator):
-        raise ValueError("takes NAME=VALUE")
-    return (value.strip(),)
-
-
-def _not_negative(value: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < math.inf:
-        raise ValueError("takes a number from 0 on")
-    return number
-
-
-def _folders(value: str) -> tuple[Path, ...]:
-    return (_folder(value),)
-
-
-def _tools(value: str) -> tuple[str, ...]:
-    names = tuple(part.strip() for part in value.split(",") if part.strip())
-    if not set(names) <= set(TOOL_NAMES):
-        raise ValueError(f"takes names of tools ({', '.join(TOOL_NAMES)})")
-    return names
-
-
-def _whole(least: int, most: int, note: str = "") -> Callable[[str], int]:
-    """Reads a whole number within limits; `note` says what the least one means."""
-
-    def parse(value: str) -> int:
-        if not (value.isascii() and value.isdecimal()) or not least <= int(value) <= most:
-            raise ValueError(f"takes a whole number from {least}{note} to {most}")
-        return int(value)
-
-    return parse
-
-
 def _default_data_dir() -> Path:
     return Path(platformdirs.user_data_dir("npu-gateway", appauthor=False))
 
@@ -141,11 +62,15 @@ class Settings:
 
     data_dir: Path = field(
         default_factory=_default_data_dir,
-        metadata=_option("Folder of the index and, unless set apart, the models.", _folder, "DIR"),
+        metadata=_option(
+            "Folder of the index and, unless set apart, the models.", values.folder, "DIR"
+        ),
     )
     models_dir: Path | None = field(
         default=None,
-        metadata=_option("Folder of the models; default: models in the data dir.", _folder, "DIR"),
+        metadata=_option(
+            "Folder of the models; default: models in the data dir.", values.folder, "DIR"
+        ),
     )
     embedder: str = field(
         default="",
@@ -169,7 +94,7 @@ class Settings:
         default=0,
         metadata=_option(
             "Threads a model run may use; 0 takes all cores.",
-            _whole(0, 1024, " (all cores)"),
+            values.whole(0, 1024, " (all cores)"),
             "N",
         ),
     )
@@ -178,7 +103,7 @@ class Settings:
         metadata=_option(
             "Where texts are embedded: auto is where each is done first, npu the NPU as far as it "
             "serves, cpu never the NPU.",
-            _one_of(POLICIES),
+            values.one_of(POLICIES),
             "POLICY",
             commands=_EMBEDDING_COMMANDS,
         ),
@@ -188,7 +113,7 @@ class Settings:
         metadata=_option(
             "Where there is no NPU, let the simulator of its processor stand in for it, as that of "
             "the SoC of this number (60 is the X Elite's); far slower than the CPU, for tests.",
-            _soc,
+            values.soc_number,
             "SOC",
             commands=_EMBEDDING_COMMANDS,
         ),
@@ -197,7 +122,7 @@ class Settings:
         default=(),
         metadata=_option(
             "Provider option for the NPU, from a list of allowed ones; may be repeated.",
-            _named_values,
+            values.named_values,
             "NAME=VALUE",
             many=True,
             commands=_EMBEDDING_COMMANDS,
@@ -208,7 +133,7 @@ class Settings:
         metadata=_option(
             "Milliseconds that a millisecond of work on the CPU counts for beside the time it "
             "takes, when auto chooses; 0 counts only time.",
-            _not_negative,
+            values.not_negative,
             "N",
             commands=_EMBEDDING_COMMANDS,
         ),
@@ -217,7 +142,7 @@ class Settings:
         default=4_000,
         metadata=_option(
             "Disk space for what is compiled for the NPU; the least recently used goes first.",
-            _whole(1, _MOST_MB),
+            values.whole(1, _MOST_MB),
             "MB",
             commands=_EMBEDDING_COMMANDS,
         ),
@@ -227,7 +152,7 @@ class Settings:
         metadata=_option(
             "Memory that models may take together: a model that is not in use leaves for one that "
             "would not fit beside it; 0 is no limit.",
-            _whole(0, _MOST_MB, " (no limit)"),
+            values.whole(0, _MOST_MB, " (no limit)"),
             "MB",
             commands=_MODEL_COMMANDS,
         ),
@@ -236,7 +161,7 @@ class Settings:
         default=2_000,
         metadata=_option(
             "Memory that the keys and values of all answers being written may take.",
-            _whole(1, _MOST_MB),
+            values.whole(1, _MOST_MB),
             "MB",
             commands=_ANSWERING_COMMANDS,
         ),
@@ -246,7 +171,7 @@ class Settings:
         metadata=_option(
             "Keep keys and values in 16 bits where the model allows it: half the memory, and an "
             "answer may differ a little.",
-            _switch,
+            values.switch,
             None,
             commands=_ANSWERING_COMMANDS,
         ),
@@ -255,25 +180,27 @@ class Settings:
         default=False,
         metadata=_option(
             "Choose one token a run, without drafts: slower where a text repeats itself.",
-            _switch,
+            values.switch,
             None,
             commands=_ANSWERING_COMMANDS,
         ),
     )
     offline: bool = field(
-        default=False, metadata=_option("Never touch the network.", _switch, None)
+        default=False, metadata=_option("Never touch the network.", values.switch, None)
     )
     log_level: str = field(
         default="warning",
         metadata=_option(
-            "What goes to stderr: " + ", ".join(LOG_LEVELS) + ".", _one_of(LOG_LEVELS), "LEVEL"
+            "What goes to stderr: " + ", ".join(LOG_LEVELS) + ".",
+            values.one_of(LOG_LEVELS),
+            "LEVEL",
         ),
     )
     root: tuple[Path, ...] = field(
         default=(),
         metadata=_option(
             "Folder that index_documents may read, with all below it; may be repeated.",
-            _folders,
+            values.folders,
             "DIR",
             many=True,
             commands=["serve"],
@@ -282,14 +209,14 @@ class Settings:
     read_only: bool = field(
         default=False,
         metadata=_option(
-            "Offer no tool that changes the index.", _switch, None, commands=["serve"]
+            "Offer no tool that changes the index.", values.switch, None, commands=["serve"]
         ),
     )
     tools: tuple[str, ...] = field(
         default=(),
         metadata=_option(
             "Offer only these tools, comma-separated; default: all.",
-            _tools,
+            values.tool_names,
             "A,B",
             many=True,
             commands=["serve"],
@@ -298,14 +225,17 @@ class Settings:
     pull: bool = field(
         default=False,
         metadata=_option(
-            "Fetch missing default models in the background.", _switch, None, commands=["serve"]
+            "Fetch missing default models in the background.",
+            values.switch,
+            None,
+            commands=["serve"],
         ),
     )
     slots: int = field(
         default=4,
         metadata=_option(
             "Answers written at once; more wait their turn.",
-            _whole(1, 64),
+            values.whole(1, 64),
             "N",
             commands=["serve"],
         ),
@@ -314,7 +244,7 @@ class Settings:
         default=32,
         metadata=_option(
             "Calls that may wait for a slot; the next one is refused.",
-            _whole(0, 10_000),
+            values.whole(0, 10_000),
             "N",
             commands=["serve"],
         ),
@@ -324,7 +254,7 @@ class Settings:
         metadata=_option(
             "Memory for the beginnings of earlier prompts, which need not be read again; 0 keeps "
             "none.",
-            _whole(0, _MOST_MB, " (none)"),
+            values.whole(0, _MOST_MB, " (none)"),
             "MB",
             commands=["serve"],
         ),
@@ -334,7 +264,7 @@ class Settings:
         metadata=_option(
             "A model not used for so long is unloaded, and loaded again at its next use; 0 keeps "
             "it.",
-            _whole(0, 31_536_000, " (never)"),
+            values.whole(0, 31_536_000, " (never)"),
             "N",
             commands=["serve"],
         ),
@@ -368,8 +298,8 @@ class Settings:
             option, value = _option_of(item), getattr(self, item.name)
             if value == getattr(defaults, item.name) or not _takes(option, command):
                 continue
-            values = [""] if value is True else list(value) if option.many else [value]
-            words += [part for one in values for part in (_flag(item.name), str(one)) if part]
+            given = [""] if value is True else list(value) if option.many else [value]
+            words += [part for one in given for part in (_flag(item.name), str(one)) if part]
         return words
 
 
@@ -423,7 +353,7 @@ def read(
         BadSetting: A value cannot be what the setting takes.
     """
     env = os.environ if environment is None else environment  # noqa: TID251 - the one reader.
-    values: dict[str, Any] = {}
+    chosen: dict[str, Any] = {}
     for item in (item for item in fields(Settings) if _takes(_option_of(item), command)):
         given = getattr(arguments, item.name, None)
         name = _flag(item.name)
@@ -433,8 +363,8 @@ def read(
                 _environment_name(item.name),
             )
         if given is not None:
-            values[item.name] = _parsed(name, _option_of(item), given)
-    return Settings(**values)
+            chosen[item.name] = _parsed(name, _option_of(item), given)
+    return Settings(**chosen)
 
 
 def _parsed(name: str, option: _Option, given: str | list[str]) -> Any:

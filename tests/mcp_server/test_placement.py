@@ -12,7 +12,12 @@ from anyio import to_thread
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
 
-from engine.engine import Engine
+from engine.embed.accelerator import ShapeStatus
+from engine.embed.embedder import Placement
+from engine.engine import Engine, NpuOptions
+from engine.runtime.qnn import devices
+from engine.runtime.shapes import Bucket
+from mcp_server import placement
 from mcp_server.commands.serve import opened
 from mcp_server.server import build
 from mcp_server.settings import Settings
@@ -87,17 +92,17 @@ async def test_on_the_simulator_vectors_and_status_say_so(
         info = json.loads((await client.read_resource("models://info")).contents[0].text)
     assert provider == found.structured_content["provider"] == "htp-simulator"
     assert (vectors * cpu_vectors).sum(axis=1).min() >= 0.999
-    placement = status.structured_content["placement"]
-    npu = placement["npu"]
-    assert (placement["policy"], npu["code"]) == ("npu", "in-use")
+    told = status.structured_content["placement"]
+    npu = told["npu"]
+    assert (told["policy"], npu["code"]) == ("npu", "in-use")
     assert (npu["provider"], npu["soc"], npu["architecture"]) == ("htp-simulator", "60", "v73")
     assert npu["onnxruntime_qnn"]
     assert npu["qairt"]
-    (shape,) = [one for one in placement["shapes"] if one["provider"] == "htp-simulator"]
+    (shape,) = [one for one in told["shapes"] if one["provider"] == "htp-simulator"]
     assert (shape["rows"], shape["tokens"], shape["state"]) == (1, 32, "serving")
     assert 0 < shape["median_ms"] <= shape["tail_ms"]
     assert shape["runs"] >= 1
-    assert {one["provider"] for one in placement["shapes"]} == {"cpu", "htp-simulator"}
+    assert {one["provider"] for one in told["shapes"]} == {"cpu", "htp-simulator"}
     assert status.structured_content["models"][0]["provider"] == "htp-simulator, cpu"
     for fact in ("htp-simulator: HTP of SC8380XP", "SoC 60", "policy npu; in-use", "1x32 "):
         assert fact in text_of(status)
@@ -130,6 +135,30 @@ async def test_what_fails_ends_on_the_cpu_with_one_line_in_the_log_and_the_truth
     assert f"{code}: " in text_of(status)
     assert said in text_of(status)
     assert status.structured_content["models"][0]["provider"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("states", "code", "said"),
+    [
+        (None, "not-loaded", "No embedding model is in memory."),
+        (["waiting", "quarantined"], "preparing", "until then the CPU embeds all texts"),
+        (["serving", "quarantined"], "in-use", "Out of service: 1x2 (texts x tokens): it failed"),
+        (["quarantined", "quarantined"], "quarantined", "Out of service: 1x1, 1x2 "),
+    ],
+)
+def test_why_a_device_is_used_or_not_follows_from_its_shapes(states, code, said, simulator):
+    device = devices.find(NpuOptions(simulator=True, soc=simulator))
+    now = states and Placement(
+        "auto",
+        tuple(
+            ShapeStatus(device.provider, Bucket(1, tokens), state, "it failed")
+            for tokens, state in enumerate(states, 1)
+        ),
+        0,
+    )
+    entry = placement.npu(device, now, "auto")
+    assert entry.code == code
+    assert said in entry.why
 
 
 async def test_no_npu_is_looked_for_where_the_policy_is_cpu(settings, simulator):

@@ -8,7 +8,7 @@ import pytest
 
 from engine import __version__
 from mcp_server.server import INSTRUCTIONS, offered_tools
-from mcp_server.settings import TOOL_NAMES
+from mcp_server.values import TOOL_NAMES
 
 pytestmark = pytest.mark.anyio
 

@@ -1,0 +1,96 @@
+"""What values settings take: text to a value, or a sentence's part that says what is taken.
+
+Knows neither flags nor environment. Every function raises ValueError, worded to follow a name.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+TOOL_NAMES = (
+    "semantic_search",
+    "get_document",
+    "list_documents",
+    "index_documents",
+    "remove_documents",
+    "embed",
+    "generate",
+    "status",
+)
+
+_FALSE_AND_TRUE = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
+
+
+def folder(value: str) -> Path:
+    """An absolute path; ~ is the home folder."""
+    if not value.isprintable():
+        raise ValueError("takes a path of printable characters")
+    return Path(value).expanduser().absolute()
+
+
+def switch(value: str) -> bool:
+    """On or off."""
+    if value.lower() not in _FALSE_AND_TRUE:
+        raise ValueError("takes 1 or 0")
+    return _FALSE_AND_TRUE[value.lower()]
+
+
+def one_of(words: Sequence[str]) -> Callable[[str], str]:
+    """Reads one of some words, in capitals or not."""
+
+    def parse(value: str) -> str:
+        if value.lower() not in words:
+            raise ValueError(f"takes one of {', '.join(words)}")
+        return value.lower()
+
+    return parse
+
+
+def soc_number(value: str) -> str:
+    """Digits; which numbers are known is not known here."""
+    if not (value.isascii() and value.isdecimal()):
+        raise ValueError("takes the number of a SoC, such as 60")
+    return value
+
+
+def named_values(value: str) -> tuple[str, ...]:
+    """One NAME=VALUE, whatever the name."""
+    name, separator, _ = value.partition("=")
+    if not (name.strip() and separator):
+        raise ValueError("takes NAME=VALUE")
+    return (value.strip(),)
+
+
+def not_negative(value: str) -> float:
+    """A number that is neither negative nor endless."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < math.inf:
+        raise ValueError("takes a number from 0 on")
+    return number
+
+
+def folders(value: str) -> tuple[Path, ...]:
+    """One path."""
+    return (folder(value),)
+
+
+def tool_names(value: str) -> tuple[str, ...]:
+    """Names of tools between commas."""
+    names = tuple(part.strip() for part in value.split(",") if part.strip())
+    if not set(names) <= set(TOOL_NAMES):
+        raise ValueError(f"takes names of tools ({', '.join(TOOL_NAMES)})")
+    return names
+
+
+def whole(least: int, most: int, note: str = "") -> Callable[[str], int]:
+    """Reads a whole number within limits; `note` says what the least one means."""
+
+    def parse(value: str) -> int:
+        if not (value.isascii() and value.isdecimal()) or not least <= int(value) <= most:
+            raise ValueError(f"takes a whole number from {least}{note} to {most}")
+        return int(value)
+
+    return parse
