@@ -113,7 +113,7 @@ async def test_on_the_simulator_vectors_and_status_say_so(
 @pytest.mark.parametrize(
     ("option", "code", "said"),
     [
-        ("backend_path=/nowhere/libQnnHtp.so", "quarantined", "leave nodes of the graph to"),
+        ("backend_path=/nowhere/libQnnHtp.so", "quarantined", "/nowhere/libQnnHtp.so: cannot open"),
         ("no_such_option=1", "bad-option", "no_such_option is no NPU option"),
         ("vtcm_mb=many", "bad-option", "vtcm_mb cannot be 'many'"),
     ],

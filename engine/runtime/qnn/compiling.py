@@ -5,6 +5,7 @@ Rule: every end but success is an NpuFailed with a sentence, and the process is 
 """
 
 import json
+import re
 import signal
 import sys
 import time
@@ -29,6 +30,9 @@ REQUEST_FILE, RESULT_FILE, FAILURE_FILE = "request.json", "result.json", "failur
 
 _LOG_FILE = "log.txt"
 _SAID_CHARACTERS = 300
+
+# What onnxruntime 1.32 writes to standard error, with colours.
+_NATIVE_ERROR = re.compile(r"\[E:onnxruntime:[^\]]*\] ([^\x1b]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,8 @@ def _failure(error: child.ChildFailed, what: str, work_folder: Path) -> NpuFaile
         return NpuFailed("compile-crashed", f"{what} crashed ({crash}){_said(error.lines)}")
     try:
         reported = _report(work_folder / FAILURE_FILE)
-        return NpuFailed(str(reported["code"]), str(reported["sentence"]))
+        sentence = f"{reported['sentence']}{_wrote(error.lines)}"
+        return NpuFailed(str(reported["code"]), sentence)
     except (OSError, ValueError, KeyError):
         return NpuFailed("compile-failed", f"{what} failed{_said(error.lines)}")
 
@@ -141,6 +146,12 @@ def _said(lines: list[str]) -> str:
     """The end of a sentence: the last line that is not the native library's greeting."""
     said = [line for line in lines if not line.startswith("# ")]
     return f"; it last said: {said[-1][:_SAID_CHARACTERS]}" if said else "; it said nothing."
+
+
+def _wrote(lines: list[str]) -> str:
+    """One more sentence: the first error of the runtime in the log, which goes with the process."""
+    errors = [match[1] for line in lines if (match := _NATIVE_ERROR.search(line))]
+    return f" It wrote: {errors[0][:_SAID_CHARACTERS]}." if errors else ""
 
 
 def _report(path: Path) -> dict[str, Any]:

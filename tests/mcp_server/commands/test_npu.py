@@ -128,7 +128,7 @@ def test_doctor_calls_a_machine_without_an_npu_sound_unless_one_is_forced(on_cpu
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("backend_path=/nowhere/libQnnHtp.so", "leave nodes of the graph to the CPU"),
+        ("backend_path=/nowhere/libQnnHtp.so", "/nowhere/libQnnHtp.so: cannot open"),
         ("htp_perf_mode=burst", "htp_perf_mode is no NPU option: did you mean"),
         ("htp_performance_mode=turbo", "cannot be 'turbo'; it takes burst"),
     ],
