@@ -180,6 +180,8 @@ class _Copy:
         inputs = [
             *(states.codes, self._graph.constant(f"{name}.codes", codes), states.step),
             *(self._graph.constant(f"{name}.steps", steps), states.zero),
+            # ONNX Runtime looks for it where it mends products for CPUs that overflow.
+            self._graph.constant(f"{name}.zero", np.array(0, np.int8)),
         ]
         operator, outputs = "com.microsoft.MatMulIntegerToFloat", node.outputs
         if states.factor:
