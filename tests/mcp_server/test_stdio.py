@@ -400,7 +400,7 @@ def test_a_bug_is_hidden_from_the_model_and_logged_once(tmp_path, models_dir, er
         "from engine.engine import Engine\n"
         "def broken(*_):\n"
         "    raise RuntimeError('secret /home/someone/private')\n"
-        "Engine.search = broken\n"
+        "Engine.nearest = broken\n"
         "from mcp_server.__main__ import main\n"
         f"main(['serve', '--data-dir', {str(tmp_path)!r}, '--models-dir', {str(models_dir)!r}])\n"
     )
