@@ -108,8 +108,6 @@ class Session:
         options.add_session_config_entry(
             "session.intra_op.spin_duration_us", str(_SPIN_MICROSECONDS)
         )
-        # Without it sums of 8-bit products overflow on x86 CPUs that lack VNNI; others ignore it.
-        options.add_session_config_entry("session.x64quantprecision", "1")
         if graph is not None:
             options.add_session_config_entry(
                 "session.model_external_initializers_file_folder_path", str(onnx_file.parent)
