@@ -39,7 +39,7 @@ class EmbedderOptions:
 
     threads: int = 0
     """Threads one run on the CPU may use; 0 for every physical core."""
-    # Chosen by examples/benchmarks/embed.py, where the losers stand too: on a CPU large batches
+    # Chosen by examples/benchmarks/embed_batching.py, where the losers stand too: large batches
     # gain nothing, pad more, and keep a caller who waits or has cancelled waiting longer.
     max_batch_tokens: int = 512
     """The most tokens of a batch on the CPU, padding included."""
