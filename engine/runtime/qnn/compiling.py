@@ -23,8 +23,9 @@ from engine.runtime.shapes import Bucket
 RULES = 1
 """Version of what `models.static_graph` writes and `runtime.compile_program` does; part of keys."""
 
-PROGRAM: Sequence[str] = (sys.executable, "-m", "engine.runtime.compile_program")
-"""The command that is given a request; tests have others."""
+PROGRAM: Sequence[str] = (sys.executable, "-P", "-m", "engine.runtime.compile_program")
+"""The command that is given a request, with nothing of the working directory to be imported; tests
+have others."""
 
 REQUEST_FILE, RESULT_FILE, FAILURE_FILE = "request.json", "result.json", "failure.json"
 

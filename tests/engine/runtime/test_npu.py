@@ -242,6 +242,17 @@ def test_two_processes_that_want_the_same_compile_it_once(
     assert sorted(said) == ["cached False", "cached True"]
 
 
+def test_no_code_of_the_working_directory_is_run(
+    npu: Npu, tiny: EncoderFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for file in (tmp_path / "engine" / "__init__.py", tmp_path / "json.py"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert npu.open(tiny, TINY).session.provider == "htp-simulator"
+    assert not (tmp_path / "ran").exists()
+
+
 # Failures
 
 
