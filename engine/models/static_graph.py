@@ -13,7 +13,7 @@ Rules, measured on Qualcomm's simulator (QAIRT 2.51) and assumed of the silicon:
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ from engine.models.masks import MASK_BIAS
 from engine.models.unfolding import UNFOLDED, Unsupported
 
 Array = NDArray[Any]
+_Value = TypeVar("_Value")
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _MASK = "attention_mask"
@@ -178,16 +179,14 @@ class _Walk:
         elif same := self._same_as(node, inputs):
             self._same[node.outputs[0]] = same
         elif (arrays := self._known(node, inputs)) is not None:
-            for name, array in zip(node.outputs, node.evaluated(arrays, self._opset), strict=False):
-                self._arrays[name] = array
+            self._arrays |= _named(node.outputs, node.evaluated(arrays, self._opset))
         else:
             self._keep(node, inputs)
 
     def _unfold(self, node: GraphNode, inputs: list[str]) -> None:
         padded = [*inputs, *[""] * 10]
         made = UNFOLDED[node.operator](self, padded, node.attributes)
-        for name, value in zip(node.outputs, made, strict=False):
-            self._same[name] = value
+        self._same |= {name: value for name, value in _named(node.outputs, made).items() if value}
 
     def _keep(self, node: GraphNode, inputs: list[str]) -> None:
         """Adds a node to what is written, if it turns out to be needed."""
@@ -198,14 +197,13 @@ class _Walk:
             probe is not None or not name for probe, name in zip(probes, inputs, strict=True)
         )
         if by_mask and node.operator not in _QUANTISERS:
-            found = node.evaluated(probes, self._opset)
-            self._probed.update(zip(node.outputs, found, strict=False))
+            self._probed |= _named(node.outputs, node.evaluated(probes, self._opset))
         else:
             inputs = self._fitted(node, inputs)
         fitted = node.reading(inputs)
         self._note_types(fitted)
         self._nodes.append(fitted)
-        self._makers.update(dict.fromkeys(node.outputs, fitted))
+        self._makers |= dict.fromkeys(filter(None, node.outputs), fitted)
 
     def _note_types(self, node: GraphNode) -> None:
         if node.operator in _QUANTISERS and len(node.inputs) == 3:
@@ -218,8 +216,7 @@ class _Walk:
             for name in types
             if name in self._arrays and self._arrays[name].size <= _SHAPE_ITEMS
         }
-        found = node.inferred(types, small, self._opset)
-        self._types.update(zip(node.outputs, found, strict=False))
+        self._types |= _named(node.outputs, node.inferred(types, small, self._opset))
 
     # What is known
 
@@ -340,6 +337,11 @@ class _Walk:
         needed, kept = {states}, list[GraphNode]()
         for node in reversed(self._nodes):
             if not needed.isdisjoint(node.outputs):
-                needed.update(node.inputs)
+                needed.update(filter(None, node.inputs))
                 kept.append(node)
         return kept[::-1]
+
+
+def _named(names: Sequence[str], values: Sequence[_Value]) -> dict[str, _Value]:
+    """What a node gives by its outputs' names; an output that is left out has none."""
+    return {name: value for name, value in zip(names, values, strict=False) if name}

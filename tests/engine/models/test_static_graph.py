@@ -1,6 +1,7 @@
 """Static graphs, run on the CPU beside what they were made of, and looked into."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,51 @@ def test_weights_in_a_file_of_their_own_are_taken_in(tmp_path: Path):
     beside.parent.mkdir()
     onnx.save(onnx.load(plain), beside, save_as_external_data=True, location="w", size_threshold=64)
     assert static_graph(beside, 1, 8) == static_graph(plain, 1, 8)
+
+
+def left_out_after_heads(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        if node.op_type == "MultiHeadAttention":
+            node.input.extend(["", ""])
+
+
+def sums_beside_left_out_statistics(model: onnx.ModelProto) -> None:
+    for number, node in enumerate(model.graph.node):
+        if node.op_type == "SkipLayerNormalization":
+            node.output.extend(["", "", f"sum {number}"])
+        if node.op_type == "Attention":
+            node.input.extend(["", ""])
+
+
+def mask_index_left_out(model: onnx.ModelProto) -> None:
+    (first,) = (n for n in model.graph.node if n.op_type == "EmbedLayerNormalization")
+    first.output[1] = ""
+    for node in model.graph.node:
+        if node.op_type == "Attention":
+            node.input[3] = first.input[7]
+            node.input.extend(["", ""])
+
+
+@pytest.mark.parametrize(
+    ("write", "edit"),
+    [
+        (write_fused, left_out_after_heads),
+        (write_optimised, sums_beside_left_out_statistics),
+        (write_optimised, mask_index_left_out),
+    ],
+)
+def test_what_fused_operators_leave_out_is_read_by_nobody(
+    write: Callable[[Path], Path],
+    edit: Callable[[onnx.ModelProto], None],
+    tmp_path: Path,
+):
+    plain = write(tmp_path / "encoder")
+    model = onnx.load(plain)
+    edit(model)
+    onnx.save(model, tmp_path / "edited.onnx")
+    Session.open(tmp_path / "edited.onnx")
+    written = laid_out(static_graph(tmp_path / "edited.onnx", 2, 8))
+    assert written == laid_out(static_graph(plain, 2, 8))
 
 
 # Masks that other exporters write
