@@ -167,7 +167,7 @@ class ContextCache:
         """Every context's folder, after when it was last used; 0 for one without its facts."""
         if not self.folder.is_dir():
             return []
-        folders = [path for path in self.folder.iterdir() if not path.name.startswith(".")]
+        folders = [p for p in self.folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
         return [(_modified(folder / _FACTS_FILE), folder) for folder in folders]
 
     def _remove(self, folder: Path) -> None:

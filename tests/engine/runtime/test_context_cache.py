@@ -110,6 +110,16 @@ def test_damaged_ones_go_first(tmp_path: Path):
     assert [name for name in "abc" if (tmp_path / key_of(name).digest).exists()] == ["a", "c"]
 
 
+def test_what_others_keep_beside_the_contexts_stays(tmp_path: Path):
+    others = tmp_path / "latencies.json"
+    others.write_text("measured for minutes", "utf-8")
+    cache = ContextCache(tmp_path, 15_000)
+    for name in "ab":
+        put(cache, key_of(name), b"x" * 10_000)
+    assert others.read_text("utf-8") == "measured for minutes"
+    assert [p for p in (tmp_path / ".staging").rglob("*") if p.is_file()] == []
+
+
 def test_one_that_is_larger_than_all_room_stays_until_the_next(tmp_path: Path):
     cache = ContextCache(tmp_path, 100)
     put(cache, key_of("a"), b"x" * 1000)
