@@ -89,6 +89,11 @@ class Staging:
                 shutil.rmtree(left, ignore_errors=True)
 
 
+def scratch_folders(models_dir: Path) -> list[Path]:
+    """Every scratch folder that there is, in use or left by a killed process, by its model's id."""
+    return list((models_dir / _STAGING).glob("*"))
+
+
 def size_of(folder: Path) -> int:
     """Bytes of all files in a folder; 0 where there is none, nor of a file that is just going."""
     total = 0

@@ -4,7 +4,6 @@ Knows models by their file and fingerprint, and buckets; nothing of texts, vecto
 Rule: it gives a session that runs wholly on the device, or raises NpuFailed; it never falls back.
 """
 
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -142,16 +141,13 @@ class Npu:
             self.device.key_parts(),
             self._timeout_seconds,
         )
-        with tempfile.TemporaryDirectory(
-            prefix="npu-gateway-", ignore_cleanup_errors=True
-        ) as work_folder:
-            facts = compiling.compile_context(
-                request,
-                draft.folder,
-                Path(work_folder),
-                wanted=self._is_wanted,
-                program=self._program,
-            )
+        facts = compiling.compile_context(
+            request,
+            draft.folder,
+            draft.work_folder,
+            wanted=self._is_wanted,
+            program=self._program,
+        )
         return draft.publish(facts)
 
     def _is_wanted(self) -> bool:

@@ -13,12 +13,13 @@ import contextlib
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.models.staging import Staging, size_of
+from engine.models.staging import Staging, scratch_folders, size_of
 
 CONTEXT_FILE = "model_ctx.onnx"
 """The file of a context that is opened."""
@@ -72,13 +73,19 @@ class Context:
 
 
 class Draft:
-    """An empty folder for a context to be made in, and the right to publish it."""
+    """Empty folders for a context and what is needed to make it, and the right to publish it.
+
+    Their names are new each time: a compiler that outlived its server writes into nobody's draft.
+    """
 
     def __init__(self, cache: "ContextCache", key: Key, staging: Staging) -> None:
         self._cache = cache
         self._key = key
         self._staging = staging
-        self.folder = staging.new_folder("draft")
+        made_in = staging.new_folder(f"draft-{uuid.uuid4().hex[:8]}")
+        self.folder, self.work_folder = made_in / "context", made_in / "work"
+        self.folder.mkdir()
+        self.work_folder.mkdir()
 
     def publish(self, facts: CompileFacts) -> Context:
         """Puts the folder in its place, in one rename, and makes room by taking old ones away."""
@@ -144,6 +151,7 @@ class ContextCache:
                 yield None
                 return
         try:
+            self._sweep()
             yield Draft(self, key, staging)
         finally:
             staging.release()
@@ -155,7 +163,7 @@ class ContextCache:
     def prune(self, keep: Key) -> None:
         """Takes the contexts away that were not used for longest, until the rest fit."""
         used = sorted(self._used())
-        total = sum(size_of(folder) for _, folder in used)
+        total = sum(map(size_of, [folder for _, folder in used] + scratch_folders(self.folder)))
         for _, folder in used:
             if total <= self._limit_bytes:
                 return
@@ -170,14 +178,28 @@ class ContextCache:
         folders = [p for p in self.folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
         return [(_modified(folder / _FACTS_FILE), folder) for folder in folders]
 
+    def _sweep(self) -> None:
+        """Deletes what killed processes left of the contexts that they made."""
+        for left in scratch_folders(self.folder):
+            with self._held(left.name) as staging:
+                if staging is not None:
+                    staging.forget()
+
     def _remove(self, folder: Path) -> None:
-        staging = Staging(self.folder, folder.name)
+        # One that is open stays where the system does not let go of open files.
+        with self._held(folder.name) as staging, contextlib.suppress(OSError):
+            if staging is not None:
+                staging.withdraw()
+
+    @contextlib.contextmanager
+    def _held(self, name: str) -> Generator[Staging | None]:
+        """What is made under a name, locked; None where somebody has locked it already."""
+        staging = Staging(self.folder, name)
         if not staging.acquire(0):
+            yield None
             return
         try:
-            # One that is open stays where the system does not let go of open files.
-            with contextlib.suppress(OSError):
-                staging.withdraw()
+            yield staging
         finally:
             staging.release()
 

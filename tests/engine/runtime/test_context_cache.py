@@ -149,6 +149,53 @@ def test_a_draft_that_is_not_published_leaves_nothing(cache: ContextCache):
     assert list(cache.folder.rglob("*.onnx")) == []
 
 
+KILLED = """
+import os, sys
+from pathlib import Path
+from engine.runtime.qnn.context_cache import ContextCache, Key
+
+with ContextCache(Path(sys.argv[1]), 0).draft(Key({"model": sys.argv[2]}), lambda: True) as draft:
+    (draft.folder / "model_ctx_qnn.bin").write_bytes(b"x" * 10_000)
+    print(draft.folder, flush=True)
+    os._exit(9)
+"""
+
+
+def killed_while_making(name: str, folder: Path) -> Path:
+    """The draft of a process that made a context and is gone."""
+    command = [sys.executable, "-c", KILLED, str(folder), name]
+    return Path(subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout.strip())
+
+
+@pytest.mark.parametrize("later", "ab")
+def test_what_a_killed_process_leaves_goes_when_the_next_context_is_made(
+    later: str, cache: ContextCache
+):
+    left = killed_while_making("a", cache.folder)
+    assert (left / "model_ctx_qnn.bin").exists()
+    put(cache, key_of(later))
+    assert list((cache.folder / ".staging").rglob("*.bin")) == []
+
+
+def test_a_compiler_that_outlived_its_server_writes_into_no_other_draft(cache: ContextCache):
+    left = killed_while_making("a", cache.folder)
+    with cache.draft(Key({"model": "a"}), lambda: True) as draft:
+        assert draft is not None
+        assert draft.folder != left
+        assert not left.exists()
+
+
+def test_a_draft_that_somebody_works_on_stays_and_takes_room(tmp_path: Path):
+    cache = ContextCache(tmp_path, 25_000)
+    put(cache, key_of("a"), b"x" * 10_000)
+    with cache.draft(key_of("b"), lambda: True) as draft:
+        assert draft is not None
+        (draft.folder / "model_ctx_qnn.bin").write_bytes(b"x" * 10_000)
+        put(cache, key_of("c"), b"x" * 10_000)
+        assert (draft.folder / "model_ctx_qnn.bin").exists()
+    assert [name for name in "ac" if (tmp_path / key_of(name).digest).exists()] == ["c"]
+
+
 def test_who_waits_for_another_gives_up_when_it_is_no_longer_wanted(cache: ContextCache):
     with cache.draft(key_of("a"), lambda: True):
         with cache.draft(key_of("a"), lambda: False) as second:
