@@ -99,8 +99,19 @@ class Npu:
         A context that the device does not take is compiled again, once.
 
         Raises:
-            NpuFailed: With the code of whatever failed.
+            NpuFailed: With the code of whatever failed; "cache-failed" if contexts cannot be kept.
         """
+        try:
+            return self._open(model, bucket)
+        except OSError as error:
+            raise NpuFailed(
+                "cache-failed",
+                f"What is compiled for the {self.provider} cannot be kept in {self._cache.folder} "
+                f"({error.strerror or error}): make that folder writable and free some room there, "
+                "or choose another --data-dir.",
+            ) from error
+
+    def _open(self, model: EncoderFile, bucket: Bucket) -> Opened:
         began = time.monotonic()
         key = self.key(model, bucket)
         context = self._cache.find(key)

@@ -99,6 +99,7 @@ def compile_context(
     Raises:
         NpuFailed: "compile-timed-out", "compile-stopped" (no longer wanted), "compile-crashed" (by
             a signal), "compile-failed"; or what the program itself raised.
+        OSError: `work_folder` cannot be written.
     """
     request.write(work_folder, folder)
     began = time.monotonic()
@@ -111,9 +112,10 @@ def compile_context(
             if time.monotonic() - began > request.timeout_seconds:
                 limit = f"{request.timeout_seconds:g} s"
                 raise NpuFailed("compile-timed-out", f"{what} took over {limit} and was ended.")
-        return CompileFacts(**_report(work_folder / RESULT_FILE))
     except child.ChildFailed as error:
         raise _failure(error, what, work_folder) from error
+    try:
+        return CompileFacts(**_report(work_folder / RESULT_FILE))
     except (OSError, ValueError, TypeError) as error:
         raise NpuFailed("compile-failed", f"{what} left no result ({error}).") from error
 

@@ -88,7 +88,11 @@ class Draft:
         self.work_folder.mkdir()
 
     def publish(self, facts: CompileFacts) -> Context:
-        """Puts the folder in its place, in one rename, and makes room by taking old ones away."""
+        """Puts the folder in its place, in one rename, and makes room by taking old ones away.
+
+        Raises:
+            OSError: The cache's folder cannot be written, or is full.
+        """
         described = {
             "version": _VERSION,
             "key": dict(self._key.fields),
@@ -144,6 +148,9 @@ class ContextCache:
 
         Yields:
             The draft; None if it is no longer wanted.
+
+        Raises:
+            OSError: The cache's folder cannot be written.
         """
         staging = Staging(self.folder, key.digest)
         while not staging.acquire(_TICK):
@@ -157,8 +164,9 @@ class ContextCache:
             staging.release()
 
     def remove(self, key: Key) -> None:
-        """Takes a context away, unless another process is just making it."""
-        self._remove(self.folder / key.digest)
+        """Takes a context away, unless another process is just making it or the disk says no."""
+        with contextlib.suppress(OSError):
+            self._remove(self.folder / key.digest)
 
     def prune(self, keep: Key) -> None:
         """Takes the contexts away that were not used for longest, until the rest fit."""

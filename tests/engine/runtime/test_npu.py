@@ -326,6 +326,36 @@ def test_a_graph_that_has_no_plain_form_is_refused_with_its_reason(npu: Npu, tin
     assert "cannot be prepared for the NPU" in sentence
 
 
+FILL_AND_FAIL = """
+import json, os, sys
+from pathlib import Path
+
+folder = json.loads((Path(sys.argv[1]) / "request.json").read_text("utf-8"))["folder"]
+(Path(folder) / "context.json").mkdir()
+(Path(sys.argv[1]) / "result.json").write_text('{"seconds": 1, "nodes": 1, "operators": 1}')
+"""
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_what_to_do(
+    device: Device, tiny: EncoderFile, tmp_path: Path
+):
+    (tmp_path / "compiled").write_text("a file", "utf-8")
+    code, sentence = failure(Npu(device, OPTIONS, ContextCache(tmp_path / "compiled", 0)), tiny)
+    assert code == "cache-failed"
+    assert f"cannot be kept in {tmp_path / 'compiled'} (" in sentence
+    assert "choose another --data-dir" in sentence
+
+
+def test_a_context_that_cannot_be_written_down_is_a_failure_of_the_cache(
+    device: Device, tiny: EncoderFile, tmp_path: Path
+):
+    """A folder where a file is to be written, as a full disk would refuse it."""
+    program = [sys.executable, "-c", FILL_AND_FAIL]
+    npu = Npu(device, OPTIONS, ContextCache(tmp_path, PLENTY), program=program)
+    assert failure(npu, tiny)[0] == "cache-failed"
+    assert [path for path in (tmp_path / ".staging").rglob("*") if path.is_file()] == []
+
+
 def test_a_child_that_finds_another_device_compiles_nothing(
     device: Device, tiny: EncoderFile, tmp_path: Path
 ):
