@@ -119,6 +119,10 @@ class CompiledEncoder:
         """
         return self._npu.open(self._model, bucket).session
 
+    def forget(self, bucket: Bucket) -> None:
+        """Takes the compiled context of one shape away, so that `open` compiles it anew."""
+        self._npu.forget(self._model, bucket)
+
     def interrupt(self) -> None:
         """Makes `open` give up."""
         self._npu.interrupt()

@@ -34,6 +34,10 @@ class CompiledModel(Protocol):
         """
         ...
 
+    def forget(self, bucket: Bucket) -> None:
+        """Takes away what was kept of one shape, as its vectors are wrong: it is made anew."""
+        ...
+
     def interrupt(self) -> None:
         """Makes `open` give up, now and from now on."""
         ...

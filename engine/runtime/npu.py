@@ -124,6 +124,10 @@ class Npu:
             session = Session.open_compiled(context.onnx_file, self.device)
         return Opened(session, context, not compiled, time.monotonic() - began)
 
+    def forget(self, model: EncoderFile, bucket: Bucket) -> None:
+        """Takes a context away that turned out to be wrong; the next `open` compiles it."""
+        self._cache.remove(self.key(model, bucket))
+
     def interrupt(self) -> None:
         """Ends a running compilation, in whatever thread, and all later ones, for good."""
         self._stopped.set()

@@ -37,6 +37,7 @@ class TinyDevice:
         self.buckets = tuple(buckets)
         self.runs = 0
         self.opened: list[Bucket] = []
+        self.forgotten: list[Bucket] = []
         self.one_at_a_time = threading.Lock()
         self.compiling: Callable[[Bucket], None] = lambda bucket: None
         self.before_run: Callable[[int], None] = lambda run: None
@@ -49,6 +50,9 @@ class TinyDevice:
         self.opened.append(bucket)
         self.compiling(bucket)
         return SessionOf(Session.open(self._spec.onnx_file, threads=1), self)
+
+    def forget(self, bucket: Bucket) -> None:
+        self.forgotten.append(bucket)
 
     def interrupt(self) -> None:
         self.interrupted.set()

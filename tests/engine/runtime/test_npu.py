@@ -253,6 +253,13 @@ def test_no_code_of_the_working_directory_is_run(
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_context_that_is_forgotten_is_compiled_again(npu: Npu, tiny: EncoderFile):
+    assert not npu.open(tiny, TINY).was_cached
+    npu.forget(tiny, TINY)
+    npu.forget(tiny, TINY)
+    assert not npu.open(tiny, TINY).was_cached
+
+
 # Failures
 
 
