@@ -33,6 +33,7 @@ from engine.models.graph import GraphEditor, GraphNode, GraphWriter
 from engine.models.static_graph import static_graph
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 
 # Weights are -127 to 127, so that their scale is the same on both sides of zero.
 _TOP = 127
@@ -52,9 +53,9 @@ class _States:
     """Values that are multiplied with weights, [.., channels]."""
 
     name: str
-    highest: Floats
+    highest: Doubles
     """[channels]: the largest magnitude of each on random tokens."""
-    rows: Floats
+    rows: Doubles
     """[channels]: the largest magnitude of a weight that each is multiplied with."""
 
 
@@ -105,19 +106,25 @@ def _multiplied(nodes: list[GraphNode], arrays: Mapping[str, NDArray[Any]]) -> l
     return list(dict.fromkeys(node.inputs[0] for node in products))
 
 
-def _ranges(onnx_file: Path, tokens: NDArray[np.int32]) -> list[Floats]:
+def _ranges(onnx_file: Path, tokens: NDArray[np.int32]) -> list[Doubles]:
     """The largest magnitude in each channel of what is multiplied with weights, in order."""
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain.onnx"
         plain.write_bytes(static_graph(onnx_file, *tokens.shape))
         editor = GraphEditor(plain)
-    values: dict[str, NDArray[Any]] = editor.constants()
+    values = {name: _exact(array) for name, array in editor.constants().items()}
     multiplied = _multiplied(editor.nodes, values)
     values |= {"input_ids": tokens, "attention_mask": np.ones_like(tokens)}
     for node in editor.nodes:
         inputs = [values[name] if name else None for name in node.inputs]
-        values.update(zip(node.outputs, _computed(node, inputs, editor.opset), strict=True))
+        outputs = map(_exact, _computed(node, inputs, editor.opset))
+        values.update(zip(node.outputs, outputs, strict=True))
     return [np.abs(values[name]).max(axis=(0, 1)) for name in multiplied]
+
+
+def _exact(array: NDArray[Any]) -> NDArray[Any]:
+    """In 64 bits: in 32 every machine's products end otherwise, and so would the file."""
+    return array.astype(np.float64) if array.dtype == np.float32 else array
 
 
 def _computed(node: GraphNode, inputs: list[NDArray[Any] | None], opset: int) -> list[NDArray[Any]]:
@@ -126,14 +133,14 @@ def _computed(node: GraphNode, inputs: list[NDArray[Any] | None], opset: int) ->
     if node.operator != "Gelu" or values is None:
         return node.evaluated(inputs, opset)
     inner = np.sqrt(2 / np.pi) * (values + 0.044715 * values**3)
-    return [(values * (1 + np.tanh(inner)) / 2).astype(np.float32)]
+    return [values * (1 + np.tanh(inner)) / 2]
 
 
 class _Copy:
     """Copies a graph's nodes, but for products with weights, which it writes in 8 bits."""
 
     def __init__(
-        self, graph: GraphWriter, arrays: Mapping[str, NDArray[Any]], highest: Mapping[str, Floats]
+        self, graph: GraphWriter, arrays: Mapping[str, NDArray[Any]], highest: Mapping[str, Doubles]
     ) -> None:
         self._graph = graph
         self._arrays = arrays
@@ -163,7 +170,7 @@ class _Copy:
     def _states(self, name: str, weights: list[str]) -> _States:
         """Products that read the same values, as queries, keys and values do, share their codes."""
         rows = [np.abs(self._arrays[weight]).max(axis=1) for weight in weights]
-        return _States(name, self._highest[name], np.max(rows, axis=0))
+        return _States(name, self._highest[name], np.max(rows, axis=0).astype(np.float64))
 
     def _copy(self, node: GraphNode) -> None:
         for name in node.inputs:
@@ -181,7 +188,7 @@ class _Copy:
             *(states.codes, self._graph.constant(f"{name}.codes", codes), states.step),
             *(self._graph.constant(f"{name}.steps", steps), states.zero),
             # ONNX Runtime looks for it where "session.x64quantprecision" is to mend products on
-            # CPUs whose sums overflow in 16 bits. It does so where AMX is, too, four times slower.
+            # CPUs whose sums overflow in 16 bits (`runtime.session` knows which).
             self._graph.constant(f"{name}.zero", np.array(0, np.int8)),
         ]
         operator, outputs = "com.microsoft.MatMulIntegerToFloat", node.outputs

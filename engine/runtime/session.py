@@ -8,8 +8,10 @@ Rule: a session runs on what the runtime assigned its nodes to, never on what it
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
 
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,8 @@ _NUMPY_TYPES: dict[str, type[np.generic]] = {
 # one thread a little before the other: without spinning a step took 3.79 ms instead of 3.02; with
 # the default spin 18 ms once something else wanted the cores (Linux x86-64, 2 cores).
 _SPIN_MICROSECONDS = 1000
+
+_CPU_FEATURES = Path("/proc/cpuinfo")
 
 # What ONNX Runtime 1.32 makes slower by fusing it: SkipLayerNormalization takes three times as long
 # as Add and LayerNormalization, which is 8 % of an encoder's time (Linux x86-64, its own profile).
@@ -108,6 +112,8 @@ class Session:
         options.add_session_config_entry(
             "session.intra_op.spin_duration_us", str(_SPIN_MICROSECONDS)
         )
+        if _sums_overflow():
+            options.add_session_config_entry("session.x64quantprecision", "1")
         if graph is not None:
             options.add_session_config_entry(
                 "session.model_external_initializers_file_folder_path", str(onnx_file.parent)
@@ -219,6 +225,22 @@ class Binding:
         value = ort.OrtValue.ortvalue_from_numpy(array)
         self._kept[slot] = (value, array)
         return value
+
+
+@cache
+def _sums_overflow() -> bool:
+    """Whether products of 8-bit numbers are added up in 16 bits, as x86 CPUs without VNNI do.
+
+    ONNX Runtime then gives wrong sums unless it is told to be precise, which is slower; where the
+    system does not tell what the CPU has, it is told to.
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    try:
+        features = _CPU_FEATURES.read_text(encoding="utf-8")
+    except OSError:
+        return True
+    return "vnni" not in features and "amx_int8" not in features
 
 
 def _tensor(argument: Any) -> Tensor:

@@ -1,7 +1,11 @@
 """A model in 8 bits answers nearly as in 32, whoever shares its run, and its vectors never mix."""
 
 import hashlib
+import os
+import platform
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,6 +95,26 @@ def test_the_same_weights_make_the_same_file(minilm_weights: Path, int8: Embedde
     int8_from_safetensors.convert(minilm_weights, tmp_path)
     first, second = int8.onnx_file.read_bytes(), (tmp_path / "model.onnx").read_bytes()
     assert hashlib.sha256(first).digest() == hashlib.sha256(second).digest()
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="needs another processor")
+def test_every_machine_makes_the_same_file(tmp_path: Path):
+    """NumPy's products end in other bits where its library is built for another processor."""
+    write_fused(tmp_path / "plain", EncoderForm(layers=3))
+    made = set()
+    for processor in ("Haswell", "SkylakeX", "Nehalem"):
+        to = tmp_path / processor
+        program = (
+            "import sys; from pathlib import Path; import numpy as np; "
+            "from engine.models import quantising; "
+            "tokens = np.random.default_rng(0).integers(0, 300, (4, 32), np.int32); "
+            "quantising.write_int8(Path(sys.argv[1]), Path(sys.argv[2]), tokens)"
+        )
+        command = [sys.executable, "-c", program, str(tmp_path / "plain" / "model.onnx"), str(to)]
+        environment = os.environ | {"OPENBLAS_CORETYPE": processor}
+        subprocess.run(command, env=environment, check=True, timeout=60)
+        made.add(hashlib.sha256(to.read_bytes()).hexdigest())
+    assert len(made) == 1
 
 
 def test_it_is_made_from_the_published_weights_when_it_is_pulled(
