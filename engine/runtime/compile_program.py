@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.errors import EngineError, NpuFailed
 from engine.models.static_graph import static_graph
-from engine.runtime.qnn.compiling import FAILURE_FILE, RESULT_FILE, Request
+from engine.runtime.qnn.compiling import FAILURE_FILE, RESULT_FILE, Request, stamp
 from engine.runtime.qnn.context_cache import CONTEXT_FILE
 from engine.runtime.qnn.devices import Absence, Device, find
 from engine.runtime.session import Session
@@ -41,10 +41,10 @@ def compile_request(request: Request, folder: Path) -> dict[str, float | int]:
     Raises:
         ModelBroken: The model's file cannot be read.
         NpuFailed: The device is not there or another one, the graph cannot be prepared or is
-            refused, or the context gives what is not finite.
+            refused, the file is another one by now, or the context gives what is not finite.
     """
     device = _device(request)
-    graph = static_graph(request.onnx_file, request.bucket.rows, request.bucket.tokens)
+    graph = _graph(request)
     with tempfile.TemporaryDirectory(dir=folder.parent) as trace_folder:
         began = time.perf_counter()
         session = Session.compiled(
@@ -67,6 +67,17 @@ def _device(request: Request) -> Device:
             "compile-failed", "The process that compiles finds another device; start again."
         )
     return device
+
+
+def _graph(request: Request) -> bytes:
+    graph = static_graph(request.onnx_file, request.bucket.rows, request.bucket.tokens)
+    # Looked at afterwards: it is what was read.
+    if stamp(request.onnx_file) != request.onnx_stamp:
+        raise NpuFailed(
+            "model-changed",
+            f"{request.onnx_file} is not the file any more that was opened; start again.",
+        )
+    return graph
 
 
 def _operators(trace_file: Path) -> int:

@@ -7,7 +7,7 @@ Rule: it gives a session that runs wholly on the device, or raises NpuFailed; it
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.errors import NpuFailed
@@ -30,6 +30,11 @@ class EncoderFile:
     onnx_file: Path
     fingerprint: str
     """Changes whenever the file, its external data included, would give other states."""
+    stamp: str = field(init=False)
+    """Of the file as it is now; no other that takes its place is compiled under its name."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stamp", compiling.stamp(self.onnx_file))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +156,7 @@ class Npu:
     def _compile(self, draft: Draft, model: EncoderFile, bucket: Bucket) -> Context:
         request = Request(
             model.onnx_file,
+            model.stamp,
             bucket,
             self._options,
             self.device.key_parts(),

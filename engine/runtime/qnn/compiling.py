@@ -36,12 +36,23 @@ _SAID_CHARACTERS = 300
 _NATIVE_ERROR = re.compile(r"\[E:onnxruntime:[^\]]*\] ([^\x1b]+)")
 
 
+def stamp(file: Path) -> str:
+    """What tells a file from one that takes its place: size and time; empty if it is not there."""
+    try:
+        found = file.stat()
+    except OSError:
+        return ""
+    return f"{found.st_size} bytes, {found.st_mtime_ns} ns"
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What to compile, and for what."""
 
     onnx_file: Path
     """An encoder, as it is served on the CPU."""
+    onnx_stamp: str
+    """Its `stamp` when it was chosen; the program refuses to compile another file."""
     bucket: Bucket
     options: NpuOptions
     """With which the program finds the device again."""
@@ -55,6 +66,7 @@ class Request:
         options = asdict(self.options) | {"library": _text(self.options.library)}
         fields = {
             "onnx_file": str(self.onnx_file),
+            "onnx_stamp": self.onnx_stamp,
             "bucket": asdict(self.bucket),
             "options": options | {"provider_options": dict(self.options.provider_options)},
             "device": dict(self.device),
@@ -71,6 +83,7 @@ class Request:
         library = options.pop("library")
         request = cls(
             Path(fields["onnx_file"]),
+            fields["onnx_stamp"],
             Bucket(**fields["bucket"]),
             NpuOptions(**options, library=Path(library) if library else None),
             fields["device"],

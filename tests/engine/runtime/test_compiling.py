@@ -16,6 +16,7 @@ from engine.runtime.shapes import Bucket
 
 REQUEST = Request(
     Path("models") / "tiny" / "model.onnx",
+    "90 bytes",
     Bucket(2, 16),
     NpuOptions(simulator=True, provider_options={"vtcm_mb": "8"}, library=Path("plugin.so")),
     {"soc": "60"},

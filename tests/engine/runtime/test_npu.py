@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -361,6 +362,16 @@ def test_a_context_that_cannot_be_written_down_is_a_failure_of_the_cache(
     npu = Npu(device, OPTIONS, ContextCache(tmp_path, PLENTY), program=program)
     assert failure(npu, tiny)[0] == "cache-failed"
     assert [path for path in (tmp_path / ".staging").rglob("*") if path.is_file()] == []
+
+
+def test_a_file_that_took_the_place_of_the_one_that_was_opened_is_not_compiled(
+    npu: Npu, tmp_path: Path
+):
+    onnx_file = write_fused(tmp_path / "model")
+    opened = EncoderFile(onnx_file, "opened")
+    shutil.copy(write_fused(tmp_path / "other", dataclasses.replace(FORM, seed=5)), onnx_file)
+    code, sentence = failure(npu, opened)
+    assert (code, str(onnx_file) in sentence) == ("model-changed", True)
 
 
 def test_a_child_that_finds_another_device_compiles_nothing(
