@@ -54,12 +54,14 @@ class Acceleration:
 
         Args:
             options: Whether and how it is used.
-            warn: Told, once, why it is not used where that is a surprise.
+            warn: Told, once, why it is not used where that is a surprise, and if its files take
+                more than they may.
         """
         self._options = options
         self._warn = warn
         self._finding = threading.Lock()
         self._found: Device | Absence | None = None
+        self._cache = ContextCache(options.folder, options.limit_bytes, warn)
 
     def device(self) -> Device | Absence:
         """The NPU that may be used, or why there is none."""
@@ -77,8 +79,7 @@ class Acceleration:
             if self._options.policy == "npu" or found.code not in _USUAL_ABSENCES:
                 self._warn(f"The CPU embeds all texts: {found.reason}")
             return None
-        cache = ContextCache(self._options.folder, self._options.limit_bytes)
-        npu = Npu(found, self._options.npu, cache)
+        npu = Npu(found, self._options.npu, self._cache)
         return CompiledEncoder(npu, spec, self._options.folder, self._options.threads)
 
     def needed_bytes(self, spec: EmbedderSpec) -> int:

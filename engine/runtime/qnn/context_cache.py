@@ -110,13 +110,24 @@ class Draft:
 class ContextCache:
     """The contexts in a folder; any number of processes may use it at once."""
 
-    def __init__(self, folder: Path, limit_bytes: int) -> None:
+    def __init__(
+        self, folder: Path, limit_bytes: int, warn: Callable[[str], None] = lambda _: None
+    ) -> None:
         """Takes a folder, made when it is needed, and how much may be in it.
 
-        One context is kept even where it alone is larger.
+        What was found or published here stays even where that alone is more: it would only be
+        compiled again and again.
+
+        Args:
+            folder: Of the contexts.
+            limit_bytes: Of all files in it; the least recently used leave first.
+            warn: Told once, in a sentence, if what is in use takes more.
         """
         self.folder = folder
         self._limit_bytes = limit_bytes
+        self._warn = warn
+        self._in_use: set[str] = set()
+        self._has_warned = False
 
     def find(self, key: Key) -> Context | None:
         """The context of that key, if every byte of it is there; it then counts as just used."""
@@ -126,6 +137,7 @@ class ContextCache:
             return None
         if any(_described_or_none(folder / n) != d for n, d in described["files"].items()):
             return None
+        self._in_use.add(key.digest)
         with contextlib.suppress(OSError):
             os.utime(folder / _FACTS_FILE)
         return _context(folder, described)
@@ -165,19 +177,31 @@ class ContextCache:
 
     def remove(self, key: Key) -> None:
         """Takes a context away, unless another process is just making it or the disk says no."""
+        self._in_use.discard(key.digest)
         with contextlib.suppress(OSError):
             self._remove(self.folder / key.digest)
 
     def prune(self, keep: Key) -> None:
-        """Takes the contexts away that were not used for longest, until the rest fit."""
+        """Takes the contexts away that were not used for longest, until the rest fit.
+
+        Args:
+            keep: Stays, now and later, as all that was found here does.
+        """
+        self._in_use.add(keep.digest)
         used = sorted(self._used())
         total = sum(map(size_of, [folder for _, folder in used] + scratch_folders(self.folder)))
         for _, folder in used:
             if total <= self._limit_bytes:
                 return
-            if folder.name != keep.digest:
+            if folder.name not in self._in_use:
                 total -= size_of(folder)
                 self._remove(folder)
+        if total > self._limit_bytes and not self._has_warned:
+            self._has_warned = True
+            self._warn(
+                f"What is compiled for the NPU and in use takes {total / 1e6:.0f} MB, more than "
+                f"the {self._limit_bytes / 1e6:.0f} MB it may: raise --compiled-mb."
+            )
 
     def _used(self) -> list[tuple[float, Path]]:
         """Every context's folder, after when it was last used; 0 for one without its facts."""

@@ -86,52 +86,81 @@ def test_a_damaged_context_is_not_found_and_can_be_replaced(damage, cache: Conte
     assert (found.folder / "model_ctx_qnn.bin").read_bytes() == b"new"
 
 
-def age(context: Context, seconds: int) -> None:
-    file = context.folder / "context.json"
+def age(folder: Path, seconds: int) -> None:
+    file = folder / "context.json"
     os.utime(file, (file.stat().st_mtime - seconds,) * 2)
 
 
+def at_a_start(folder: Path, limit_bytes: int, *made: str) -> ContextCache:
+    """The cache of a process that makes some contexts of 10,000 bytes."""
+    cache = ContextCache(folder, limit_bytes)
+    for name in made:
+        put(cache, key_of(name), b"x" * 10_000)
+    return cache
+
+
+def there(folder: Path, names: str) -> str:
+    return "".join(name for name in names if (folder / key_of(name).digest).exists())
+
+
 def test_the_ones_unused_for_longest_go_when_there_is_no_more_room(tmp_path: Path):
-    cache = ContextCache(tmp_path, 25_000)
-    contexts = {name: put(cache, key_of(name), b"x" * 10_000) for name in "ab"}
-    age(contexts["a"], 100)
-    age(contexts["b"], 200)
-    assert cache.find(key_of("b")) is not None  # It counts as just used now.
-    put(cache, key_of("c"), b"x" * 10_000)
-    assert [name for name in "abc" if cache.find(key_of(name))] == ["b", "c"]
+    at_a_start(tmp_path, PLENTY, "a", "b")
+    for seconds, name in enumerate("ab", start=1):
+        age(tmp_path / key_of(name).digest, 100 * seconds)
+    assert ContextCache(tmp_path, PLENTY).find(key_of("b")) is not None  # Just used now.
+    at_a_start(tmp_path, 25_000, "c")
+    assert there(tmp_path, "abc") == "bc"
 
 
 def test_damaged_ones_go_first(tmp_path: Path):
-    cache = ContextCache(tmp_path, 25_000)
-    for name in "ab":
-        put(cache, key_of(name), b"x" * 10_000)
+    at_a_start(tmp_path, PLENTY, "a", "b")
     (tmp_path / key_of("b").digest / "context.json").unlink()
-    put(cache, key_of("c"), b"x" * 10_000)
-    assert [name for name in "abc" if (tmp_path / key_of(name).digest).exists()] == ["a", "c"]
+    at_a_start(tmp_path, 25_000, "c")
+    assert there(tmp_path, "abc") == "ac"
 
 
 def test_what_others_keep_beside_the_contexts_stays(tmp_path: Path):
     others = tmp_path / "latencies.json"
     others.write_text("measured for minutes", "utf-8")
-    cache = ContextCache(tmp_path, 15_000)
     for name in "ab":
-        put(cache, key_of(name), b"x" * 10_000)
+        at_a_start(tmp_path, 15_000, name)
     assert others.read_text("utf-8") == "measured for minutes"
     assert [p for p in (tmp_path / ".staging").rglob("*") if p.is_file()] == []
 
 
-def test_one_that_is_larger_than_all_room_stays_until_the_next(tmp_path: Path):
-    cache = ContextCache(tmp_path, 100)
-    put(cache, key_of("a"), b"x" * 1000)
-    assert cache.find(key_of("a")) is not None
-    put(cache, key_of("b"), b"x" * 1000)
-    assert [name for name in "ab" if cache.find(key_of(name))] == ["b"]
+def test_one_that_is_larger_than_all_room_stays_until_the_next_start(tmp_path: Path):
+    at_a_start(tmp_path, 100, "a")
+    assert there(tmp_path, "a") == "a"
+    at_a_start(tmp_path, 100, "b")
+    assert there(tmp_path, "ab") == "b"
+
+
+def test_a_limit_too_small_for_one_model_is_told_once_and_compiles_nothing_twice(tmp_path: Path):
+    told: list[str] = []
+    made = 0
+    for _ in range(3):
+        cache = ContextCache(tmp_path, 35_000, told.append)
+        for name in "abcde":
+            if cache.find(key_of(name)) is None:
+                made += 1
+                put(cache, key_of(name), b"x" * 10_000)
+    assert made == 5
+    (sentence,) = told
+    assert sentence.endswith("more than the 0 MB it may: raise --compiled-mb.")
+
+
+def test_what_is_removed_is_no_longer_in_use(tmp_path: Path):
+    cache = at_a_start(tmp_path, 15_000, "a")
+    cache.remove(key_of("a"))
+    at_a_start(tmp_path, PLENTY, "a")
+    put(cache, key_of("b"), b"x" * 10_000)
+    assert there(tmp_path, "ab") == "b"
 
 
 def test_contexts_are_listed_from_the_last_used(cache: ContextCache):
     assert cache.contexts() == []
     for seconds, name in enumerate("abc"):
-        age(put(cache, key_of(name)), 10 * seconds)
+        age(put(cache, key_of(name)).folder, 10 * seconds)
     assert [context.fields["model"] for context in cache.contexts()] == ["a", "b", "c"]
 
 
@@ -186,8 +215,8 @@ def test_a_compiler_that_outlived_its_server_writes_into_no_other_draft(cache: C
 
 
 def test_a_draft_that_somebody_works_on_stays_and_takes_room(tmp_path: Path):
+    at_a_start(tmp_path, PLENTY, "a")
     cache = ContextCache(tmp_path, 25_000)
-    put(cache, key_of("a"), b"x" * 10_000)
     with cache.draft(key_of("b"), lambda: True) as draft:
         assert draft is not None
         (draft.folder / "model_ctx_qnn.bin").write_bytes(b"x" * 10_000)
@@ -216,8 +245,8 @@ import sys
 from pathlib import Path
 from engine.runtime.qnn.context_cache import CompileFacts, ContextCache, Key
 
-cache = ContextCache(Path(sys.argv[1]), 30_000)
 for turn in range(30):
+    cache = ContextCache(Path(sys.argv[1]), 30_000)
     key = Key({"model": str(turn % 4)})
     with cache.draft(key, lambda: True) as draft:
         if cache.find(key) is None:
