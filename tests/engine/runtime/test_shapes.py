@@ -21,6 +21,11 @@ def test_the_last_bucket_is_as_long_as_the_model_reads():
     assert [str(b) for b in buckets(16, rows=8)] == ["8x16"]
 
 
+def test_a_model_that_reads_more_has_no_bucket_above_512_tokens():
+    assert [b.tokens for b in buckets(8192)] == [32, 64, 128, 256, 512]
+    assert smallest(buckets(8192), 1, 513) is None
+
+
 def test_of_buckets_with_more_rows_the_least_padded_one_is_taken():
     assert smallest([Bucket(8, 32), Bucket(1, 128), Bucket(2, 64)], 1, 30) == Bucket(1, 128)
     assert smallest([Bucket(8, 32), Bucket(1, 128), Bucket(2, 64)], 3, 30) == Bucket(8, 32)
