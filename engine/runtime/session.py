@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from engine.errors import ModelBroken
 from engine.runtime import large_pages, providers, strict
 from engine.runtime.native_errors import reason
-from engine.runtime.qnn.devices import Device, Target, target
+from engine.runtime.qnn.devices import Device
 
 Array = NDArray[Any]
 
@@ -160,11 +160,6 @@ class Session:
             NpuFailed: "compile-failed"; "ran-on-cpu" if the device would not run all of it.
         """
         return cls(strict.compile_graph(graph, device, context_file, trace_folder), device)
-
-    @property
-    def target(self) -> Target | None:
-        """What the opened context was compiled for; None if this is no compiled context."""
-        return target(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Runs once; returns the named outputs in that order.

@@ -45,10 +45,12 @@ class Device:
     provider: str
     """ "npu" or "htp-simulator"."""
     name: str
+    hardware: str
+    """Vendor and device number of an NPU, as 4d4f4351:0001."""
     soc: str
-    """Qualcomm's number of the SoC; a compiled context tells that of an NPU."""
+    """Qualcomm's number of the SoC that is simulated; an NPU tells of none."""
     architecture: str
-    """Of the HTP, as v73."""
+    """Of the simulated HTP, as v73."""
     driver: str
     onnxruntime: str
     plugin: str
@@ -69,6 +71,8 @@ class Device:
         """All that a compiled context depends on, but for the model and our own code."""
         parts = {
             "provider": self.provider,
+            "name": self.name,
+            "hardware": self.hardware,
             "soc": self.soc,
             "architecture": self.architecture,
             "driver": self.driver,
@@ -77,15 +81,6 @@ class Device:
             "qairt": self.qairt,
         }
         return parts | {f"option {name}": self.options[name] for name in sorted(self.options)}
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a context was compiled for."""
-
-    qairt: str
-    architecture: str
-    soc: str
 
 
 def find(options: NpuOptions) -> Device | Absence:
@@ -97,20 +92,6 @@ def find(options: NpuOptions) -> Device | Absence:
         return _find(options)
     except NpuFailed as failure:
         return Absence(failure.code, str(failure))
-
-
-def target(metadata: Mapping[str, str]) -> Target | None:
-    """Reads from a model's metadata what it was compiled for; None if it was not compiled.
-
-    The plugin writes backend, QAIRT, API, architecture, SoC and more, as
-    "v2:6:2.51.0:5.51.0:73:60:0:0"; it leaves the architecture 0 where the SoC tells.
-    """
-    facts = metadata.get(f"ep_compatibility_info.{plugin.RUNTIME_NAME}", "").split(":")
-    if len(facts) < 6 or facts[0] != "v2":
-        return None
-    qairt, architecture, soc = facts[2], facts[4], facts[5]
-    chip = CHIPS.get(soc)
-    return Target(qairt, chip.architecture if chip else f"v{architecture}", soc)
 
 
 def _find(options: NpuOptions) -> Device:
@@ -152,6 +133,7 @@ def _device(handle: Any, options: NpuOptions, loaded: plugin.Plugin) -> Device:
     return Device(
         provider=NPU if is_silicon else SIMULATOR,
         name=f"HTP of {chip}" if chip else str(facts.get("Description", "Qualcomm NPU")),
+        hardware="" if chip else f"{handle.device.vendor_id:08x}:{handle.device.device_id:04x}",
         soc=chip.soc if chip else "",
         architecture=chip.architecture if chip else "",
         driver=str(facts.get("os_driver_version", "")),

@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import onnxruntime as ort
 import pytest
 
 from engine.runtime.qnn.chips import CHIPS
-from engine.runtime.qnn.devices import Absence, Device, Target, find, target
+from engine.runtime.qnn.devices import Absence, Device, find
 from engine.runtime.qnn.options import NpuOptions
 
 FIND = """
@@ -95,6 +97,29 @@ def test_contexts_depend_on_versions_soc_and_options(simulator: Device):
     assert find(NpuOptions(simulator=True)) == simulator
 
 
+def offered_npu(description: str, device_id: int) -> SimpleNamespace:
+    """What the runtime offers on a machine with an NPU."""
+    device = SimpleNamespace(
+        type=SimpleNamespace(name="NPU"),
+        metadata={"Description": description},
+        vendor_id=0x4D4F4351,
+        device_id=device_id,
+    )
+    return SimpleNamespace(ep_name="QNNExecutionProvider", device=device, ep_metadata={})
+
+
+def test_contexts_depend_on_which_npu_it_is(simulator: Device, monkeypatch: pytest.MonkeyPatch):
+    keys = []
+    for npu in (offered_npu("X Elite", 1), offered_npu("X2 Elite", 1), offered_npu("X Elite", 2)):
+        monkeypatch.setattr(ort, "get_ep_devices", lambda npu=npu: [npu])
+        found = find(NpuOptions())
+        assert isinstance(found, Device)
+        assert found.provider == "npu"
+        keys.append(found.key_parts())
+    assert len({json.dumps(key) for key in keys}) == 3
+    assert keys[0]["hardware"] == "4d4f4351:0001"
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -170,25 +195,6 @@ def test_a_pair_of_versions_never_tried_is_used_and_said(child, simulator: Devic
     )
     assert provider == "htp-simulator"
     assert note.startswith("onnxruntime-qnn 9.9.1 has not been tried with onnxruntime ")
-
-
-@pytest.mark.parametrize(
-    ("info", "expected"),
-    [
-        ("v2:6:2.51.0:5.51.0:0:60:0:0", Target("2.51.0", "v73", "60")),
-        ("v2:6:2.51.0:5.51.0:85:99:0:0", Target("2.51.0", "v85", "99")),
-        ("v3:something:else", None),
-        ("", None),
-    ],
-)
-def test_what_a_context_was_compiled_for_is_read_from_its_metadata(
-    info: str, expected: Target | None
-):
-    assert target({"ep_compatibility_info.QNNExecutionProvider": info}) == expected
-
-
-def test_a_model_that_was_not_compiled_has_no_target():
-    assert target({}) is None
 
 
 def test_chips_are_known_by_one_number_each():

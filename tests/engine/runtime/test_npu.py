@@ -207,6 +207,8 @@ def test_a_context_that_does_not_open_is_compiled_again_once(
         ("tiny", TINY, {"plugin": "2.8.0"}),
         ("tiny", TINY, {"qairt": "2.52.0"}),
         ("tiny", TINY, {"soc": "69"}),
+        ("tiny", TINY, {"name": "HTP of another"}),
+        ("tiny", TINY, {"hardware": "4d4f4351:0002"}),
         ("tiny", TINY, {"driver": "31.0.1"}),
         ("tiny", TINY, {"options": {"vtcm_mb": "8"}}),
     ],

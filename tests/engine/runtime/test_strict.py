@@ -13,7 +13,7 @@ from two_nodes import WEIGHT, X, two_nodes
 
 from engine.errors import NpuFailed
 from engine.runtime import strict
-from engine.runtime.qnn.devices import Device, Target, find
+from engine.runtime.qnn.devices import Device, find
 from engine.runtime.qnn.options import NpuOptions
 from engine.runtime.session import Session
 
@@ -80,11 +80,6 @@ def test_an_opened_context_is_one_node_on_the_simulator_and_gives_the_same_bits(
     assert opened.provider == "htp-simulator"
     assert opened.assignment == {"htp-simulator": 1}
     assert np.array_equal(opened.run({"x": X}, ["y"])[0], compiled.run({"x": X}, ["y"])[0])
-
-
-def test_a_context_says_what_it_was_compiled_for(simulator: Device, context: Path):
-    opened = Session.open_compiled(context, simulator)
-    assert opened.target == Target(simulator.qairt, "v73", "60")
 
 
 def test_what_became_of_every_node_is_traced_where_asked_for(simulator: Device, tmp_path: Path):
@@ -231,4 +226,3 @@ def test_a_session_on_the_cpu_says_so_by_the_same_means(tmp_path: Path):
     session = Session.open(file)
     assert session.provider == "cpu"
     assert session.assignment == {"cpu": 2}
-    assert session.target is None
