@@ -74,7 +74,7 @@ def static_graph(onnx_file: Path, rows: int, tokens: int) -> bytes:
         raise NpuFailed(
             "graph-not-served",
             f"{onnx_file.name} in {onnx_file.parent.name} cannot be prepared for the NPU: "
-            f"{str(error)[:300]}.",
+            f"{str(error)[:300].rstrip(' .')}.",
         ) from error
 
 

@@ -106,6 +106,5 @@ def _open(
 def _ran_on_cpu(device: Device) -> NpuFailed:
     return NpuFailed(
         "ran-on-cpu",
-        f"The {device.provider} would leave nodes of the graph to the CPU; what the runtime "
-        f"wrote to standard error says why.",
+        f"The {device.provider} would leave nodes of the graph to the CPU.",
     )

@@ -167,7 +167,7 @@ def _said(lines: list[str]) -> str:
 def _wrote(lines: list[str]) -> str:
     """One more sentence: the first error of the runtime in the log, which goes with the process."""
     errors = [match[1] for line in lines if (match := _NATIVE_ERROR.search(line))]
-    return f" It wrote: {errors[0][:_SAID_CHARACTERS]}." if errors else ""
+    return f" It wrote: {errors[0][:_SAID_CHARACTERS].rstrip(' .')}." if errors else ""
 
 
 def _report(path: Path) -> dict[str, Any]:

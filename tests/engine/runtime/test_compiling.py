@@ -75,6 +75,14 @@ def test_a_failure_that_the_program_reports_is_raised_as_it_is(tmp_path: Path):
     assert failure(tmp_path, code) == ("no-device", "There is none.")
 
 
+def test_what_the_runtime_wrote_is_quoted_in_a_sentence_of_its_own(tmp_path: Path):
+    written = "\x1b[0;31m2026-01-02 [E:onnxruntime:x, y.cc:1 z] no such backend.\x1b[m"
+    report = '{"code": "ran-on-cpu", "sentence": "It would run on the CPU."}'
+    code = f"{START}print({written!r}); (folder / 'failure.json').write_text({report!r}); exit(1)"
+    said = "It would run on the CPU. It wrote: no such backend."
+    assert failure(tmp_path, code) == ("ran-on-cpu", said)
+
+
 def test_a_program_that_breaks_is_quoted(tmp_path: Path):
     code = "print('# LIBNATIVE: greeting'); raise SystemExit('no such module')"
     kind, sentence = failure(tmp_path, code)
