@@ -12,8 +12,6 @@ import onnxruntime as ort
 from engine.runtime.qnn import devices, plugin
 
 CPU = "cpu"
-NPU = devices.NPU
-SIMULATOR = devices.SIMULATOR
 
 _SHORT_NAMES = {"CPUExecutionProvider": CPU}
 
