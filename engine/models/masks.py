@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 MASK_BIAS = -1e4
-"""What is added to the scores of padding; no constant of a graph for an NPU is lower."""
+"""What is added to the scores of padding; no mask of a graph for an NPU is lower."""
 
 # So far below that its exponential is 0; exporters use -10000 to -3.4e38, scaled or not.
 _FAR_BELOW = -1e3
@@ -41,11 +41,18 @@ def is_mask(value: Array, mask: Array) -> bool:
     return any(np.array_equal(value, m) for m in meant) or is_bias(value, mask)
 
 
-def raised(constant: Array) -> Array:
-    """A constant with nothing in it that is infinite in 16 bits, and no mask below the bias."""
+def bounded(constant: Array) -> Array:
+    """A constant with nothing in it that is infinite in 16 bits, and no mask below the bias.
+
+    What is too large becomes as large as the bias, of whichever sign: some exporters take masks of
+    3.4e38 away from scores.
+    """
     if constant.dtype.kind != "f" or not constant.size:
         return constant
-    least = MASK_BIAS if constant.size == 1 else float(np.finfo(np.float16).min)
-    if constant.min() >= least:
-        return constant
-    return np.maximum(constant, np.asarray(MASK_BIAS, constant.dtype))
+    largest = float(np.finfo(np.float16).max)
+    least = MASK_BIAS if constant.size == 1 else -largest
+    if constant.min() < least:
+        constant = np.maximum(constant, np.asarray(MASK_BIAS, constant.dtype))
+    if constant.max() > largest:
+        constant = np.minimum(constant, np.asarray(-MASK_BIAS, constant.dtype))
+    return constant

@@ -326,7 +326,7 @@ class _Walk:
         for node in self._needed(states):
             for name in node.inputs:
                 if name in self._arrays and name not in names:
-                    names[name] = graph.constant(name, masks.raised(self._arrays[name]))
+                    names[name] = graph.constant(name, masks.bounded(self._arrays[name]))
             graph.add(node, names)
         if not is_float:
             graph.node("Cast", [states], [_STATES], to=element(np.float32))

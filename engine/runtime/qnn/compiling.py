@@ -20,7 +20,7 @@ from engine.runtime.qnn.context_cache import CompileFacts
 from engine.runtime.qnn.options import NpuOptions
 from engine.runtime.shapes import Bucket
 
-RULES = 1
+RULES = 2
 """Version of what `models.static_graph` writes and `runtime.compile_program` does; part of keys."""
 
 PROGRAM: Sequence[str] = (sys.executable, "-P", "-m", "engine.runtime.compile_program")

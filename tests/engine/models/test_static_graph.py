@@ -116,11 +116,38 @@ def test_the_check_for_such_sums_finds_one():
     assert rowless_sums(model.SerializeToString(), 2, 16) == ["trap"]
 
 
+def in_16_bits(graph: bytes) -> np.ndarray:
+    """All constants that are floats, as an NPU reads them."""
+    arrays = map(numpy_helper.to_array, onnx.load_from_string(graph).graph.initializer)
+    floats = [array.ravel() for array in arrays if array.dtype == np.float32]
+    with np.errstate(over="ignore"):
+        return np.concatenate(floats).astype(np.float16)
+
+
 def test_no_constant_is_lower_than_the_bias_of_masks(onnx_file: Path):
-    model = onnx.load_from_string(static_graph(onnx_file, 2, 16))
-    floats = [numpy_helper.to_array(t) for t in model.graph.initializer]
-    lowest = min(array.min() for array in floats if array.dtype == np.float32)
-    assert lowest >= MASK_BIAS
+    assert in_16_bits(static_graph(onnx_file, 2, 16)).min() >= MASK_BIAS
+
+
+def with_weights(value: float, onnx_file: Path) -> Path:
+    """The file with a few of its words' rows set."""
+    model = onnx.load(write_published(onnx_file.parent / "plain", opset=17))
+    for tensor in model.graph.initializer:
+        if list(tensor.dims) == [FORM.vocabulary, FORM.hidden]:
+            array = numpy_helper.to_array(tensor).copy()
+            array[7, :3] = value
+            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    onnx.save(model, onnx_file)
+    return onnx_file
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e5, -1e5])
+def test_weights_that_are_infinite_in_16_bits_are_as_large_as_the_bias(
+    value: float, tmp_path: Path
+):
+    floats = in_16_bits(static_graph(with_weights(value, tmp_path / "m.onnx"), 1, 8))
+    limit = abs(MASK_BIAS)
+    assert (floats.min() if value < 0 else floats.max()) == np.sign(value) * limit
+    assert np.abs(floats).max() == limit
 
 
 def test_attention_is_masked_by_one_bias_and_heads_keep_their_size(onnx_file: Path):
@@ -240,6 +267,7 @@ def masked_model(mask_nodes: list[onnx.NodeProto], tensors: list[onnx.TensorProt
     constants = {"table": table, "one": np.array([1]), "zero": np.array(0, np.float32)}
     constants |= {"two": np.array([2]), "lowest": np.array(LOWEST, np.float32)}
     constants |= {"low": np.array(-np.inf, np.float32), "axes": np.array([1, 2])}
+    constants |= {"unit": np.array(1, np.float32), "highest": np.array(-LOWEST, np.float32)}
     tensors = [*tensors, *(numpy_helper.from_array(a, n) for n, a in constants.items())]
     graph = helper.make_graph(nodes, "g", inputs, [output], tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -263,6 +291,13 @@ MASKS = {
         helper.make_node("Expand", ["hidden", "shape"], ["everywhere"]),
         helper.make_node("Where", ["everywhere", "low", "scores"], ["masked"]),
     ],
+    "a bias that is taken away": [
+        helper.make_node("Unsqueeze", ["attention_mask", "axes"], ["wide"]),
+        helper.make_node("Cast", ["wide"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["unit", "floats"], ["hidden"]),
+        helper.make_node("Mul", ["hidden", "highest"], ["penalty"]),
+        helper.make_node("Sub", ["scores", "penalty"], ["masked"]),
+    ],
     "scores kept where there is none": [
         *AS_BOOL,
         helper.make_node("Where", ["shown", "scores", "low"], ["masked"]),
@@ -282,6 +317,7 @@ def test_a_mask_is_known_by_what_it_does(nodes: list[onnx.NodeProto], tmp_path: 
     operators = {node.op_type for node in onnx.load_from_string(graph).graph.node}
     assert operators.isdisjoint({"Where", "IsNaN", "Not", "Expand", "Greater"})
     assert np.isfinite(run(opened(graph), feeds_of([0, 1], 8))).all()
+    assert np.isfinite(in_16_bits(graph)).all()
 
 
 def test_a_quantised_graph_stays_quantised(tmp_path: Path):
@@ -393,14 +429,18 @@ def test_what_is_no_model_is_broken(tmp_path: Path):
 
 def test_whoever_changes_what_is_written_raises_the_version_of_the_rules(tmp_path: Path):
     """Contexts compiled by an older version would be found otherwise. New hash: RULES + 1."""
-    files = write_optimised(tmp_path / "a"), write_published(tmp_path / "b", opset=14)
-    written = [laid_out(static_graph(file, 2, 16)) for file in files]
+    written = [
+        laid_out(static_graph(write(tmp_path / name), 2, 16)) for name, write in WRITERS.items()
+    ]
     digest = hashlib.sha256("\n".join(written).encode()).hexdigest()[:16]
-    assert (compiling.RULES, digest) == (1, "feea859a92e45b58")
+    assert (compiling.RULES, digest) == (2, "a04693421fe4295b")
 
 
 def laid_out(graph: bytes) -> str:
-    """A graph's nodes, values numbered as they appear, and the shapes of its constants."""
+    """A graph's nodes, values numbered as they appear, and its constants: shapes, small ones whole.
+
+    Weights are left out: their last bits are the machine's.
+    """
     model = onnx.load_from_string(graph)
     numbers: dict[str, int] = {}
     lines = []
@@ -410,5 +450,13 @@ def laid_out(graph: bytes) -> str:
             (attribute.name, helper.get_attribute_value(attribute)) for attribute in node.attribute
         ]
         lines.append(f"{node.op_type} {values} {sorted(attributes)}")
-    constants = {numbers[t.name]: (t.data_type, list(t.dims)) for t in model.graph.initializer}
+    constants = {
+        numbers[tensor.name]: (tensor.data_type, list(tensor.dims), small_values(tensor))
+        for tensor in model.graph.initializer
+    }
     return "\n".join([*lines, str(sorted(constants.items()))])
+
+
+def small_values(tensor: TensorProto) -> list[float] | None:
+    array = numpy_helper.to_array(tensor)
+    return array.ravel().tolist() if array.size <= 8 else None
