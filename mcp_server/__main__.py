@@ -117,7 +117,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command != "serve":
         _keep_stdout_for_results()
         _use_utf8()
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
     try:
         chosen = settings.read(arguments, arguments.command)
         logging.basicConfig(

@@ -7,6 +7,7 @@ import argparse
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 
 from rich.table import Table
@@ -41,20 +42,20 @@ Draw = Callable[[Sequence[Row], str, Path], None]
 
 
 def calibrate(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Prints a row a shape, and draws them if that is asked for."""
-    file = Path(arguments.plot).expanduser() if arguments.plot else None
+    """Prints a row a shape, and draws them if that is asked for and can be done."""
+    file = _writable(Path(arguments.plot).expanduser()) if arguments.plot else None
     draw = _drawing() if file else None
     with engine(settings) as opened, opened.embedder.lease() as embedder:
         before, now = _measured(embedder)
         entry, model = placement.placement(opened, now), embedder.spec.model_id
     rows = [_row(shape, before) for shape in entry.shapes]
-    if file and draw:
-        _draw(draw, rows, f"{model}, {_device(entry)}", file)
     if arguments.json:
         facts = entry.model_dump(include={"policy", "npu"})
         print_json({"model": model, **facts, "shapes": [asdict(row) for row in rows]})
     else:
         _print(rows, entry, model)
+    if file and draw:
+        _draw(draw, rows, f"{model}, {_device(entry)}", file)
     return 0
 
 
@@ -95,10 +96,11 @@ def _device(entry: PlacementEntry) -> str:
 
 
 def _print(rows: Sequence[Row], entry: PlacementEntry, model: str) -> None:
-    table = Table("provider", "shape", "state", box=None)
+    table = Table(box=None)
+    for name in ("provider", "shape", "state"):
+        table.add_column(name, no_wrap=True)
     for name in ("median ms", "tail ms", "tokens/s", "error"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("reason", overflow="fold")
     for row in rows:
         table.add_row(
             row.provider,
@@ -108,9 +110,10 @@ def _print(rows: Sequence[Row], entry: PlacementEntry, model: str) -> None:
             _shown(row.tail_ms, ".2f"),
             _shown(row.tokens_per_second, ",d"),
             _shown(row.prediction_error, ".0%"),
-            row.reason,
         )
     results().print(table)
+    for line in _reasons(rows):
+        results().print(line, markup=False)
     results().print(
         "shape: texts x tokens of a run; tail: 19 of 20 runs take no longer; error: of the median "
         "that was predicted"
@@ -118,6 +121,15 @@ def _print(rows: Sequence[Row], entry: PlacementEntry, model: str) -> None:
     results().print(
         f"{model}; {_device(entry)}; policy {entry.policy}: {entry.npu.why}", markup=False
     )
+
+
+def _reasons(rows: Sequence[Row]) -> list[str]:
+    """Why shapes do not serve, a line for those that stand together and have one reason."""
+    return [
+        f"{provider} {', '.join(f'{row.rows}x{row.tokens}' for row in same)}: {reason}"
+        for (provider, reason), same in groupby(rows, lambda row: (row.provider, row.reason))
+        if reason
+    ]
 
 
 def _shown(number: float | None, form: str) -> str:
@@ -139,9 +151,30 @@ def _drawing() -> Draw:
     return draw
 
 
+def _writable(file: Path) -> Path:
+    """The file, which is neither changed nor made yet.
+
+    Raises:
+        InvalidInput: It cannot be written.
+    """
+    try:
+        was_there = file.exists()
+        with file.open("ab"):
+            pass
+        if not was_there:
+            file.unlink()
+    except OSError as error:
+        raise _unwritable(file, error) from error
+    return file
+
+
 def _draw(draw: Draw, rows: Sequence[Row], title: str, file: Path) -> None:
     try:
         draw([row for row in rows if row.median_ms], title, file)
     except OSError as error:
-        raise InvalidInput(f"{file} cannot be written ({error}): choose another --plot.") from error
+        raise _unwritable(file, error) from error
     notes().print(f"{file} is written.", markup=False)
+
+
+def _unwritable(file: Path, error: OSError) -> InvalidInput:
+    return InvalidInput(f"{file} cannot be written ({error}): choose another --plot.")

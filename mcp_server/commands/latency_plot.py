@@ -54,8 +54,8 @@ def draw(shapes: Sequence[Measured], title: str, file: Path) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set(xlabel="tokens of a run (texts x tokens)", ylabel="milliseconds", title=title)
-    axes.title.set_wrap(True)
+    axes.set(xlabel="tokens of a run (texts x tokens)", ylabel="milliseconds")
+    axes.set_title(title.replace("$", r"\$"), wrap=True)
     axes.grid(visible=True, which="both", alpha=0.3)
     if shapes:
         axes.legend()

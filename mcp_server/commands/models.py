@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -50,7 +51,7 @@ def fetch(known: catalog.KnownModel, settings: Settings) -> ModelSpec:
 
 def _show_bars(steps: Steps) -> ModelSpec:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TimeElapsedColumn(),
@@ -110,7 +111,7 @@ def models(arguments: argparse.Namespace, settings: Settings) -> int:
     for entry in entries:
         here = entry.problem or ("yes" if entry.installed else "no")
         row = (entry.task, size(entry.size_bytes), here, entry.license, entry.source)
-        table.add_row(entry.model, *row)
+        table.add_row(*map(escape, (entry.model, *row)))
     results().print(table)
     for task, (model_id, why) in uses.items():
         results().print(f"{TOOLS_OF[task]}: {model_id or 'no model'} ({why})", markup=False)

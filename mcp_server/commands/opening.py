@@ -79,12 +79,12 @@ def embedding_engine(settings: Settings) -> Generator[Engine]:
 
 def results() -> Console:
     """Where results go: colours and boxes on a terminal, plain lines elsewhere."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
 
 def notes() -> Console:
     """Where everything else goes."""
-    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty())
 
 
 def print_json(value: Any) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from engine import __version__
+from engine.models import manifest
 
 COLD = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_NO_INDEX": "1"}
 
@@ -193,6 +194,15 @@ def test_models_tells_what_is_installed_and_what_each_tool_would_use(flags):
     assert "npu-gateway pull bge-small-en-v1.5" in listing["uses"]["embed"]["why"]
     for fact in ("all-minilm-l6-v2", "Apache-2.0", "MIT", "generate: smollm2-135m-instruct"):
         assert fact in shown
+
+
+def test_models_lists_a_broken_one_by_the_name_its_folder_has(tmp_path):
+    broken = tmp_path / "models" / "mine [v2]"
+    broken.mkdir(parents=True)
+    (broken / manifest.NAME).write_text("{}")
+    result = run("models", "--data-dir", str(tmp_path))
+    assert result.returncode == 0
+    assert "mine [v2]" in result.stdout
 
 
 def test_pull_without_an_index_says_what_was_tried_and_leaves_nothing(tmp_path):

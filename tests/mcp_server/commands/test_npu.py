@@ -2,13 +2,16 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 PNG = b"\x89PNG\r\n"
+FULL_DISK = Path("/dev/full")
 TEXTS = ("w5 w6 w7", "w299 " * 40)
 
 
@@ -89,11 +92,54 @@ def test_calibrating_without_an_npu_measures_the_cpu(on_cpu):
     assert "no NPU: " in words
 
 
-def test_a_picture_that_cannot_be_written_is_one_sentence(on_cpu, tmp_path):
-    result = run("calibrate", "--plot", str(tmp_path / "no" / "folder.png"), *on_cpu)
+def test_a_picture_that_cannot_be_written_is_one_sentence_before_anything_is_measured(
+    on_cpu, tmp_path
+):
+    no_model = ["--data-dir", str(tmp_path), "--embedder", str(tmp_path / "none")]
+    for file in (tmp_path / "no" / "folder.png", tmp_path):
+        result = run("calibrate", "--plot", str(file), *no_model)
+        assert result.returncode == 1
+        assert "choose another --plot" in result.stderr
+        assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not FULL_DISK.exists(), reason="needs POSIX with a device that is full")
+def test_results_are_printed_though_the_picture_finds_no_room(on_cpu):
+    result = run("calibrate", "--json", "--policy", "cpu", "--plot", str(FULL_DISK), *on_cpu)
     assert result.returncode == 1
+    assert json.loads(result.stdout)["shapes"]
     assert "choose another --plot" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_what_looks_like_markup_or_mathematics_is_printed_and_drawn_as_it_is(
+    tiny_embedder, tmp_path
+):
+    folder = shutil.copytree(tiny_embedder, tmp_path / "enc [v2] $a_{$")
+    flags = ["--data-dir", str(tmp_path / "data"), "--models-dir", str(tmp_path)]
+    picture = tmp_path / "latencies.png"
+    words = ["--embedder", str(folder), "--policy", "cpu", "--plot", str(picture), *flags]
+    result = run("calibrate", *words)
+    found = run("doctor", "--embedder", str(folder), "--policy", "cpu", *flags)
+    embedded = run("embed", "w5 :bug:", "--embedder", str(folder), "--policy", "cpu", *flags)
+    assert (result.returncode, result.stderr) == (0, f"{picture} is written.\n")
+    assert picture.read_bytes().startswith(PNG)
+    assert folder.name in result.stdout
+    assert folder.name in found.stdout
+    assert ":bug:" in embedded.stdout
+
+
+def test_a_long_reason_full_of_markup_leaves_the_table_whole(on_cpu, simulator):
+    library = "/nowhere/[/opt/x] [v2]/libQnnHtp.so"
+    words = ["--htp-simulator", simulator, "--npu-option", f"backend_path={library}"]
+    result = run("calibrate", *words, *on_cpu)
+    assert result.returncode == 0
+    table, words = result.stdout.split("shape: texts x tokens")
+    failed, reason = [line for line in table.splitlines() if "htp-simulator" in line]
+    assert failed.split() == ["htp-simulator", "1x32", "quarantined", "-", "-", "-", "-"]
+    assert reason.startswith("htp-simulator 1x32: ")
+    assert library in reason
 
 
 def test_without_the_extra_a_picture_is_refused_by_its_name(on_cpu, tmp_path):
