@@ -19,7 +19,7 @@ from engine.embed.scheduling import Policy
 from engine.models.spec import EmbedderSpec
 from engine.runtime.npu import EncoderFile, Npu
 from engine.runtime.qnn import devices
-from engine.runtime.qnn.context_cache import ContextCache
+from engine.runtime.qnn.context_cache import Context, ContextCache
 from engine.runtime.qnn.devices import Absence, Device
 from engine.runtime.qnn.options import NpuOptions
 from engine.runtime.session import Session
@@ -69,6 +69,10 @@ class Acceleration:
             if self._found is None:
                 self._found = devices.find(self._options.npu)
             return self._found
+
+    def contexts(self) -> list[Context]:
+        """What is compiled for an NPU and kept on disk, the last used first."""
+        return self._cache.contexts()
 
     def encoder(self, spec: EmbedderSpec) -> "CompiledEncoder | None":
         """A model on the NPU, if there is one to be used."""

@@ -27,6 +27,7 @@ from engine.models.installed import Choice
 from engine.models.spec import DecoderSpec, EmbedderSpec, Task
 from engine.residency import Resident, State
 from engine.runtime import providers
+from engine.runtime.qnn.context_cache import Context
 from engine.runtime.qnn.devices import Absence, Device
 from engine.runtime.qnn.options import NpuOptions
 from engine.search import Matches, nearest, search
@@ -211,6 +212,10 @@ class Engine:
     def npu(self) -> Device | Absence:
         """The NPU that may be used, or why there is none; looked for once."""
         return self._acceleration.device()
+
+    def compiled(self) -> list[Context]:
+        """What is compiled for an NPU and kept on disk, the last used first."""
+        return self._acceleration.contexts()
 
     def fits_together(self) -> bool:
         """Whether both models may be in memory at once; also if one of them is not there."""

@@ -51,11 +51,11 @@ def compile_request(request: Request, folder: Path) -> dict[str, float | int]:
             graph, device, folder / CONTEXT_FILE, trace_folder=Path(trace_folder)
         )
         seconds = time.perf_counter() - began
-        operators = _operators(Path(trace_folder) / _TRACE_FILE)
+        traced = _traced(Path(trace_folder) / _TRACE_FILE)
     nodes = session.assignment[device.provider]
     del session
     _prove(Session.open_compiled(folder / CONTEXT_FILE, device), request.bucket)
-    return {"seconds": round(seconds, 3), "nodes": nodes, "operators": operators}
+    return {"seconds": round(seconds, 3), "nodes": nodes, **traced}
 
 
 def _device(request: Request) -> Device:
@@ -80,13 +80,14 @@ def _graph(request: Request) -> bytes:
     return graph
 
 
-def _operators(trace_file: Path) -> int:
-    """The device's own operators, as the plugin's trace counts them."""
+def _traced(trace_file: Path) -> dict[str, int]:
+    """What the plugin's own trace counts: the device's operators, and nodes that it cannot run."""
     try:
         summary = json.loads(trace_file.read_text(encoding="utf-8"))["summary"]
-        return int(summary["total_qnn_ops"])
+        operators, unsupported = summary["total_qnn_ops"], summary["unsupported_nodes"]
+        return {"operators": int(operators), "unsupported": int(unsupported)}
     except (OSError, ValueError, KeyError, TypeError):
-        return 0
+        return {"operators": 0}
 
 
 def _prove(session: Session, bucket: Bucket) -> None:

@@ -70,6 +70,7 @@ def examine(opened: Engine, settings: Settings) -> Iterator[Finding]:
     yield _python()
     yield _runtime(opened)
     yield _npu(opened)
+    yield from _compiled(opened)
     yield _folder(settings.data_dir)
     for status in opened.models():
         yield _model(status)
@@ -109,6 +110,21 @@ def _npu(opened: Engine) -> Finding:
     if state == "ok":
         return Finding("NPU", "ok", f"none, texts are embedded on the CPU: {found.reason}")
     return Finding("NPU", state, f"none: {found.code}", found.reason)
+
+
+def _compiled(opened: Engine) -> Iterator[Finding]:
+    """What is kept on disk for the NPU, and what became of its nodes there."""
+    contexts = opened.compiled()
+    if not contexts:
+        return
+    shapes = [
+        f"{context.fields['bucket']} on {context.fields['provider']} in "
+        f"{count(context.facts.nodes, 'node')} as {count(context.facts.operators, 'operator')}, "
+        f"{context.facts.unsupported} unsupported"
+        for context in contexts
+    ]
+    fact = f"{size(sum(context.disk_bytes for context in contexts))}: {'; '.join(shapes)}"
+    yield Finding("compiled for the NPU", "ok", fact)
 
 
 def _absence_state(absence: Absence) -> State:

@@ -55,6 +55,8 @@ class CompileFacts:
     """Nodes of the graph that the compiler was given; all of them run on the device."""
     operators: int
     """The device's own operators, after fusion; 0 where no trace tells."""
+    unsupported: int = 0
+    """Nodes that the device's own trace says it cannot run."""
 
 
 @dataclass(frozen=True, slots=True)
