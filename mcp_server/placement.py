@@ -13,6 +13,8 @@ from mcp_server.results import NpuEntry, PlacementEntry, ShapeEntry
 _DECIMALS = 3
 """Of milliseconds and shares."""
 
+UNSOUGHT = "The policy is cpu: no NPU is looked for."
+
 _IN_USE = {
     "auto": "Texts go where they are predicted to be done first.",
     "npu": "All texts go to it; the CPU takes what it fails at.",
@@ -29,7 +31,9 @@ def placement(engine: Engine, now: Placement | None) -> PlacementEntry:
     policy = engine.options.placement.policy
     return PlacementEntry(
         policy=policy,
-        npu=_unsought() if policy == "cpu" else npu(engine.npu(), now, policy),
+        npu=NpuEntry(code="policy", why=UNSOUGHT)
+        if policy == "cpu"
+        else npu(engine.npu(), now, policy),
         shapes=[shape(one) for one in now.shapes] if now else [],
         waiting=now.waiting if now else 0,
     )
@@ -85,10 +89,6 @@ def facts(entry: NpuEntry) -> str:
         f"QAIRT {entry.qairt}" if entry.qairt else "",
     )
     return f"{entry.provider}: " + ", ".join(filter(None, known))
-
-
-def _unsought() -> NpuEntry:
-    return NpuEntry(code="policy", why="The policy is cpu: no NPU is looked for.")
 
 
 def _use(provider: str, now: Placement | None, policy: str) -> tuple[str, str]:

@@ -70,7 +70,6 @@ def examine(opened: Engine, settings: Settings) -> Iterator[Finding]:
     yield _python()
     yield _runtime(opened)
     yield _npu(opened)
-    yield from _compiled(opened)
     yield _folder(settings.data_dir)
     for status in opened.models():
         yield _model(status)
@@ -98,33 +97,29 @@ def _runtime(opened: Engine) -> Finding:
 
 
 def _npu(opened: Engine) -> Finding:
-    """The NPU, looked at but not used: nothing is compiled."""
-    found, policy = opened.npu(), opened.options.placement.policy
-    entry = placement.npu(found, None, policy)
+    """The NPU, looked at but not used: nothing is compiled. The policy cpu does not even look."""
+    policy = opened.options.placement.policy
+    if policy == "cpu":
+        return Finding("NPU", "ok", placement.UNSOUGHT)
+    found = opened.npu()
     if isinstance(found, Device):
-        fact = f"{placement.facts(entry)}; policy {policy}"
-        return Finding("NPU", "advice" if found.note else "ok", fact, found.note)
+        return _device(found, policy)
     if policy == "npu":
         return Finding("NPU", "problem", f"policy npu, but {found.code}", found.reason)
-    state = "ok" if policy == "cpu" else _absence_state(found)
+    state = _absence_state(found)
     if state == "ok":
         return Finding("NPU", "ok", f"none, texts are embedded on the CPU: {found.reason}")
     return Finding("NPU", state, f"none: {found.code}", found.reason)
 
 
-def _compiled(opened: Engine) -> Iterator[Finding]:
-    """What is kept on disk for the NPU, and what became of its nodes there."""
-    contexts = opened.compiled()
-    if not contexts:
-        return
-    shapes = [
-        f"{context.fields['bucket']} on {context.fields['provider']} in "
-        f"{count(context.facts.nodes, 'node')} as {count(context.facts.operators, 'operator')}, "
-        f"{context.facts.unsupported} unsupported"
-        for context in contexts
-    ]
-    fact = f"{size(sum(context.disk_bytes for context in contexts))}: {'; '.join(shapes)}"
-    yield Finding("compiled for the NPU", "ok", fact)
+def _device(found: Device, policy: str) -> Finding:
+    """A device, and what can be told to be wrong with it without compiling for it."""
+    fact = f"{placement.facts(placement.npu(found, None, policy))}; policy {policy}"
+    library = Path(found.options.get("backend_path", ""))
+    if library.name != str(library) and not library.is_file():
+        missing = f"there is no file {library}: leave out the NPU option backend_path"
+        return Finding("NPU", "problem", fact, missing)
+    return Finding("NPU", "advice" if found.note else "ok", fact, found.note)
 
 
 def _absence_state(absence: Absence) -> State:

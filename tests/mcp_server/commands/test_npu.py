@@ -164,11 +164,29 @@ def test_doctor_tells_of_the_device_and_compiles_nothing(flags, tmp_path):
 
 
 def test_doctor_calls_a_machine_without_an_npu_sound_unless_one_is_forced(on_cpu):
-    for words, state in (([], "ok"), (["--policy", "cpu"], "ok"), (["--policy", "npu"], "problem")):
+    for words, state in (([], "ok"), (["--policy", "npu"], "problem")):
         result = run("doctor", "--json", *words, *on_cpu)
         facts = {finding["name"]: finding for finding in json.loads(result.stdout)["findings"]}
         assert facts["NPU"]["state"] == state
         assert "cpu" not in facts["ONNX Runtime"]["fact"].split()
+
+
+def test_doctor_looks_for_no_npu_where_the_policy_is_cpu(on_cpu):
+    words = ["--policy", "cpu", "--npu-option", "no_such_option=1"]
+    result = run("doctor", "--json", *words, *on_cpu)
+    facts = {finding["name"]: finding for finding in json.loads(result.stdout)["findings"]}
+    assert facts["NPU"]["fact"] == "The policy is cpu: no NPU is looked for."
+    assert (facts["NPU"]["state"], facts["NPU"]["advice"]) == ("ok", "")
+
+
+def test_doctor_calls_a_library_that_is_not_there_a_problem(flags):
+    words = ["--npu-option", "backend_path=/nowhere/libQnnHtp.so"]
+    result = run("doctor", "--json", *words, *flags)
+    facts = {finding["name"]: finding for finding in json.loads(result.stdout)["findings"]}
+    assert facts["NPU"]["state"] == "problem"
+    library = str(Path("/nowhere/libQnnHtp.so"))
+    assert f"there is no file {library}" in facts["NPU"]["advice"]
+    assert result.returncode == 1
 
 
 @pytest.mark.parametrize(
