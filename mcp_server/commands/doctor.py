@@ -70,6 +70,7 @@ def examine(opened: Engine, settings: Settings) -> Iterator[Finding]:
     yield _python()
     yield _runtime(opened)
     yield _npu(opened)
+    yield from _compiled(opened)
     yield _folder(settings.data_dir)
     for status in opened.models():
         yield _model(status)
@@ -120,6 +121,21 @@ def _device(found: Device, policy: str) -> Finding:
         missing = f"there is no file {library}: leave out the NPU option backend_path"
         return Finding("NPU", "problem", fact, missing)
     return Finding("NPU", "advice" if found.note else "ok", fact, found.note)
+
+
+def _compiled(opened: Engine) -> Iterator[Finding]:
+    """What is kept on disk for the NPU, and what became of its nodes there."""
+    contexts = opened.compiled()
+    if not contexts:
+        return
+    shapes = [
+        f"{context.fields['bucket']} on {context.fields['provider']} in "
+        f"{count(context.facts.nodes, 'node')} as {count(context.facts.operators, 'operator')}, "
+        f"{context.facts.unsupported} unsupported"
+        for context in contexts
+    ]
+    fact = f"{size(sum(context.disk_bytes for context in contexts))}: {'; '.join(shapes)}"
+    yield Finding("compiled for the NPU", "ok", fact)
 
 
 def _absence_state(absence: Absence) -> State:
