@@ -116,8 +116,8 @@ def _npu(opened: Engine) -> Finding:
 def _device(found: Device, policy: str) -> Finding:
     """A device, and what can be told to be wrong with it without compiling for it."""
     fact = f"{placement.facts(placement.npu(found, None, policy))}; policy {policy}"
-    library = Path(found.options.get("backend_path", ""))
-    if library.name != str(library) and not library.is_file():
+    library = found.options.get("backend_path", "")
+    if library != Path(library).name and not Path(library).is_file():
         missing = f"there is no file {library}: leave out the NPU option backend_path"
         return Finding("NPU", "problem", fact, missing)
     return Finding("NPU", "advice" if found.note else "ok", fact, found.note)

@@ -184,8 +184,7 @@ def test_doctor_calls_a_library_that_is_not_there_a_problem(flags):
     result = run("doctor", "--json", *words, *flags)
     facts = {finding["name"]: finding for finding in json.loads(result.stdout)["findings"]}
     assert facts["NPU"]["state"] == "problem"
-    library = str(Path("/nowhere/libQnnHtp.so"))
-    assert f"there is no file {library}" in facts["NPU"]["advice"]
+    assert "there is no file /nowhere/libQnnHtp.so" in facts["NPU"]["advice"]
     assert result.returncode == 1
 
 
