@@ -1,7 +1,9 @@
 """Settings: the one reader of arguments and environment.
 
 Each field is declared once; its flag, its environment name, its help and README's table follow
-from that. Order: command line, environment, default. A bad value stops the start, by name.
+from that. Order: command line, environment, default. A bad value stops the start, by name; which
+SoCs there are, only the engine knows, and `commands.opening` asks it. Names and values of
+--npu-option stop nothing: with a bad one the CPU serves, and log, status and doctor say why.
 """
 
 import argparse

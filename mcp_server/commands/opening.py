@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -11,7 +12,8 @@ from rich.console import Console
 from engine.decode.decoder import DecoderOptions
 from engine.embed.embedder import EmbedderOptions
 from engine.engine import Engine, EngineOptions, NpuOptions
-from mcp_server.settings import MB, Settings
+from engine.errors import NpuFailed
+from mcp_server.settings import MB, BadSetting, Settings
 
 
 def _silent(_: str) -> None:
@@ -24,6 +26,9 @@ def options(settings: Settings, warn: Callable[[str], None] = _silent) -> Engine
     Args:
         settings: All of them.
         warn: Told, from any thread, what does not work and is done in another way.
+
+    Raises:
+        BadSetting: The simulator is to stand for a SoC that is not known.
     """
     return EngineOptions(
         models_dir=settings.models_folder,
@@ -53,7 +58,12 @@ def _npu_options(settings: Settings) -> NpuOptions:
     own = settings.npu_options
     if not settings.htp_simulator:
         return NpuOptions(provider_options=own)
-    return NpuOptions(simulator=True, soc=settings.htp_simulator, provider_options=own)
+    chosen = NpuOptions(simulator=True, soc=settings.htp_simulator)
+    try:
+        chosen.check()
+    except NpuFailed as failure:
+        raise BadSetting(f"--htp-simulator: {failure}") from failure
+    return replace(chosen, provider_options=own)
 
 
 @contextmanager

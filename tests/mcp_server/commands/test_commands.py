@@ -73,6 +73,8 @@ def test_misuse_is_two_and_says_what_there_is(words):
         ([], {"NPU_GATEWAY_OFFLINE": "maybe"}, "NPU_GATEWAY_OFFLINE takes 1 or 0"),
         (["--policy", "gpu"], {}, "--policy takes one of auto, npu, cpu"),
         (["--htp-simulator", "x-elite"], {}, "--htp-simulator takes the number of a SoC"),
+        (["--htp-simulator", "61"], {}, "--htp-simulator: "),
+        ([], {"NPU_GATEWAY_HTP_SIMULATOR": "61"}, "60 is SC8380XP"),
         (["--npu-option", "vtcm_mb"], {}, "--npu-option takes NAME=VALUE"),
         (["--energy-weight", "nan"], {}, "--energy-weight takes a number from 0 on"),
         (["--energy-weight", "-1"], {}, "--energy-weight takes a number from 0 on"),
