@@ -142,8 +142,8 @@ class Admission:
 
 
 async def run_abandonable(call: Callable[[], T]) -> T:
-    """Runs a long call whose caller may leave: its thread then ends on its own."""
-    return await to_thread.run_sync(call, abandon_on_cancel=True)
+    """Runs a call whose caller may leave: its thread, which is its own, then ends by itself."""
+    return await to_thread.run_sync(call, abandon_on_cancel=True, limiter=CapacityLimiter(1))
 
 
 def _next(steps: Steps[T]) -> T | _End:

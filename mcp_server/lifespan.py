@@ -121,14 +121,15 @@ class Gateway:
     ) -> T:
         """What `look_up` finds for an embedded query.
 
-        It is called in a thread, and is short: a cancelled caller waits for its end.
+        It is called in a thread and changes nothing. A cancelled caller leaves it to itself: it
+        may stand behind an index step that waits for another program.
 
         Raises:
             EngineError: The model cannot be loaded, the query is blank, or `look_up` raised it.
         """
         async with self.model(self.engine.embedder, context) as embedder, self.embeddings.slot():
             question = await self.embedded(embedder, [query], "query")
-            return await concurrency.Queue().run(lambda: look_up(question))
+            return await concurrency.run_abandonable(lambda: look_up(question))
 
     async def _waited_for(
         self, place: Resident[ModelT], context: Context[Any, Any]

@@ -6,8 +6,11 @@ from typing import Any
 import anyio
 import pytest
 from mcp import Client
+from mcp.server.mcpserver.context import Context
 
+from engine.embed.embeddings import Embeddings
 from engine.residency import Resident
+from mcp_server.lifespan import Gateway
 from mcp_server.server import build
 
 pytestmark = pytest.mark.anyio
@@ -96,4 +99,25 @@ async def test_a_cancelled_search_leaves_at_once_what_it_waits_for(home):
         assert await anyio.to_thread.run_sync(stuck.closed.wait, 60)
         with anyio.fail_after(60):
             assert not (await client.call_tool("status", {})).is_error
+    engine.close()
+
+
+async def test_a_cancelled_search_leaves_a_look_up_that_waits_for_the_index(home):
+    engine = home.engine()
+    engine.embedder.lease().release()
+    gateway = Gateway(engine, home.settings)
+    begun, let_through, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def look_up(_: Embeddings) -> None:
+        begun.set()
+        let_through.wait(20)
+        ended.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(gateway.searched, "moon", Context(), look_up)
+        assert await anyio.to_thread.run_sync(begun.wait, 60)
+        tasks.cancel_scope.cancel()
+    assert not ended.is_set()
+    let_through.set()
+    assert await anyio.to_thread.run_sync(ended.wait, 60)
     engine.close()
