@@ -5,9 +5,9 @@ know and hides engine errors. Here arguments are refused by name, engine errors 
 and everything else stays what it is: a bug, logged with its traceback and hidden from the model.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, cast
 
 from mcp.server.mcpserver.context import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
@@ -16,6 +16,8 @@ from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, ValidationError
 
 from engine.errors import EngineError
+
+_USELESS = ("title", "$defs", "$ref")
 
 
 class GatewayTool(Tool):
@@ -82,7 +84,10 @@ def tool(
     model = made.fn_metadata.arg_model
     model.model_config["extra"] = "forbid"
     model.model_rebuild(force=True)
-    made.parameters = _terse(model.model_json_schema(by_alias=True))
+    schema = model.model_json_schema(by_alias=True)
+    made.parameters = _terse(schema, schema.get("$defs", {}))
+    if result := made.fn_metadata.output_schema:
+        made.fn_metadata.output_schema = _terse(result, result.get("$defs", {}), ["default"])
     return made
 
 
@@ -105,16 +110,31 @@ def _sentence(problem: Any, known: list[str]) -> str:
     return f"{name}: {message[:1].lower()}{message[1:]}"
 
 
-def _terse(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema without what costs a model tokens and tells nothing: pydantic's titles, which
-    repeat the names, and null as the default of what may be left out."""
-    properties = {
-        name: {
-            key: value
-            for key, value in of.items()
-            if key != "title" and (key, value) != ("default", None)
+def _terse(part: Any, definitions: Mapping[str, Any], also: Sequence[str] = ()) -> Any:
+    """A part of a schema without what costs tokens and tells nothing.
+
+    That is pydantic's titles, which repeat the names, null as the default of what may be left out,
+    and definitions that stand apart from their one use.
+
+    Args:
+        part: Any part of it.
+        definitions: The schema's, by name; none refers to itself.
+        also: Keys that tell nothing here.
+    """
+    if isinstance(part, list):
+        return [_terse(one, definitions, also) for one in cast("list[Any]", part)]
+    if not isinstance(part, dict):
+        return part
+    schema = cast("dict[str, Any]", part)
+    if reference := schema.get("$ref"):
+        schema = definitions[str(reference).rpartition("/")[2]] | schema
+    kept = {key: of for key, of in schema.items() if key not in (*_USELESS, *also)}
+    if kept.get("default", "") is None:
+        del kept["default"]
+    properties = kept.pop("properties", None)
+    terse = {key: _terse(of, definitions, also) for key, of in kept.items()}
+    if properties is not None:
+        terse["properties"] = {
+            name: _terse(of, definitions, also) for name, of in properties.items()
         }
-        for name, of in schema.get("properties", {}).items()
-    }
-    kept = {key: value for key, value in schema.items() if key not in ("title", "properties")}
-    return kept | {"properties": properties}
+    return terse

@@ -48,6 +48,8 @@ async def test_input_schemas_are_closed_flat_and_described(connect):
 
 
 async def test_what_a_model_reads_of_the_list_stays_small(connect):
+    """Counts names, descriptions and input schemas, which hosts put before a model; not titles,
+    annotations and output schemas, which they keep to themselves."""
     async with connect() as client:
         tools = (await client.list_tools()).tools
     facing = [
@@ -55,6 +57,21 @@ async def test_what_a_model_reads_of_the_list_stays_small(connect):
         for tool in tools
     ]
     assert len(json.dumps(facing, separators=(",", ":")).encode()) <= 6_000
+
+
+async def test_output_schemas_say_nothing_twice(connect):
+    async with connect() as client:
+        tools = (await client.list_tools()).tools
+    schemas = {tool.name: tool.output_schema for tool in tools if tool.output_schema}
+    entry = schemas["list_documents"]["properties"]["documents"]["items"]
+    assert "title" in entry["properties"], "a field may have that name"
+    for schema in schemas.values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+        text = json.dumps(schema)
+        assert not any(word in text for word in ('"title": "', '"$ref"', '"$defs"', '"default"'))
+    assert len(json.dumps(schemas["status"])) <= 5_200
+    whole = [tool.model_dump(by_alias=True, exclude_none=True) for tool in tools]
+    assert len(json.dumps(whole, separators=(",", ":")).encode()) <= 15_000
 
 
 async def test_a_client_learns_version_and_instructions(connect, era):
