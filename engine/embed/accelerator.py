@@ -5,17 +5,19 @@ nor for what: that is handed in. Rules: no shape serves before its vectors are r
 what fails leaves service with a reason and is tried again later; the CPU serves all the while.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from engine.embed import measuring
 from engine.embed.calls import Row, Runner, Vectors
 from engine.embed.compiled import CompiledModel, ShapeState, ShapeStatus
 from engine.embed.latencies import Latency
+from engine.embed.measuring import samples_ms
 from engine.embed.pool import Pool
-from engine.embed.proving import Reference, prove
+from engine.embed.proving import Reference, Timed, prove
 from engine.errors import EngineError, NpuFailed
 from engine.runtime.session import Session
 from engine.runtime.shapes import Bucket
@@ -25,11 +27,17 @@ _ERRORS_IN_A_ROW = 3
 # Seconds until what was taken out of service is tried again, the first time; then four times that.
 _RETRY_SECONDS, _RETRY_FACTOR = 60.0, 4
 
-# A run that takes so long does not come back: so many seconds, and so many times its tail.
-_HUNG_SECONDS, _HUNG_TAILS = 10.0, 20
+# What will fail again however often it is tried.
+_HOPELESS = ("graph-not-served",)
 
 # How long all shapes together may be measured.
-_MEASURING_SECONDS = 3.0
+_MEASURING_MS = 3000.0
+
+# A compiler that has not given up so long after it was told to is left to the process's own end.
+_LEFT_SECONDS = 10.0
+
+_OnLane = Callable[[Bucket, Sequence[Row]], Timed]
+"""A run between the texts of callers."""
 
 
 @dataclass(slots=True)
@@ -74,23 +82,20 @@ class Accelerator:
         self._reference = reference
         self._pool = pool
         self._warn = warn
-        self._device = threading.Lock()
-        """Held by the one run there is at a time."""
-        self._since: tuple[_Shape, float] | None = None
-        """What runs for callers, and since when."""
-        self._changed = threading.Condition()
+        self._turn = pool.turn
+        """Held while a shape's state changes, and notified."""
         self._shapes = {bucket: _Shape(bucket) for bucket in model.buckets}
         self._untold: list[_Shape] = []
         """Shapes that failed and that nobody was told of yet."""
         self._is_closing = False
         self._thread = threading.Thread(
-            target=self._prepare, name=f"prepare-{self.provider}", daemon=True
+            target=self._prepare_all, name=f"prepare-{self.provider}", daemon=True
         )
 
     def start(self) -> None:
         """Begins to make the shapes ready, and to take work, in threads of their own."""
+        self._pool.open_lane(self, self._lost)
         self._thread.start()
-        self._pool.add_lane(self)
 
     @property
     def is_serving(self) -> bool:
@@ -107,20 +112,18 @@ class Accelerator:
         if (runner := shape.runner) is None:
             raise NpuFailed("out-of-service", f"{bucket} is out of service: {shape.reason}")
         try:
-            with self._device:
-                self._since = shape, time.monotonic()
-                vectors = runner.run(rows, bucket)
+            vectors = runner.run(rows, bucket)
         except EngineError as error:
             shape.errors += 1
             if shape.errors >= _ERRORS_IN_A_ROW:
                 reason = str(error.__cause__ or error)
                 self._quarantine([shape], f"{shape.errors} runs failed in a row: {reason}")
             raise
-        finally:
-            self._since = None
         shape.errors = 0
-        if self._pool.is_drifting(self.provider, bucket):
-            self._make_again(shape)
+        if self._pool.latencies.is_drifting(self.provider, bucket):
+            with self._turn:
+                shape.has_drifted = True
+                self._turn.notify_all()
         return vectors
 
     def status(self) -> list[ShapeStatus]:
@@ -138,140 +141,145 @@ class Accelerator:
         ]
 
     def calibrate(self) -> None:
-        """Measures every shape in service anew."""
+        """Measures every shape in service anew.
+
+        Raises:
+            EngineError: A run failed, or the model was closed.
+        """
         for shape in self._shapes.values():
             if (runner := shape.runner) is not None:
-                self._measure(runner, shape.bucket, _MEASURING_SECONDS / len(self._shapes))
-        self._model.write_latencies(self._pool.latencies_json())
+                self._measure(self._on_lane(runner), shape.bucket)
+        self._model.write_latencies(self._pool.latencies.to_json())
 
     def wait_until_prepared(self) -> None:
-        """Returns once every shape serves or has failed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_closing or not self._unprepared())
+        """Returns once every shape serves or has failed, or the model is closed."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._is_closing or not self._unprepared())
+
+    def interrupt(self) -> None:
+        """Makes a compilation under way give up, and begins no other."""
+        with self._turn:
+            self._is_closing = True
+            self._turn.notify_all()
+        self._model.interrupt()
 
     def close(self) -> None:
-        """Ends the thread, a compilation under way included, and keeps what was measured."""
-        with self._changed:
-            self._is_closing = True
-            self._changed.notify_all()
-        self._model.interrupt()
-        self._thread.join(_HUNG_SECONDS)
+        """Waits for the end of what `interrupt` has ended, and frees the sessions."""
+        self._thread.join(_LEFT_SECONDS)
         for shape in self._shapes.values():
             shape.runner = None
 
     def _unprepared(self) -> list[_Shape]:
         return [s for s in self._shapes.values() if s.state in ("waiting", "preparing")]
 
-    def _prepare(self) -> None:
-        """What the thread does: makes ready whatever is due, until it is closed."""
-        if not self._pool.latencies():
-            self._reference.measure()
-        while (shape := self._next_due()) is not None:
-            try:
-                self._make_ready(shape)
-            except EngineError as error:
-                if not self._is_closing:
-                    self._quarantine([shape], str(error))
-            except BaseException as error:
-                self._quarantine(self._shapes.values(), f"a bug ended its preparation: {error!r}")
-                raise
-        self._model.write_latencies(self._pool.latencies_json())
+    def _measured(self) -> list[Latency]:
+        return [row for row in self._pool.latencies.rows() if row.provider == self.provider]
+
+    # What the thread does
+
+    def _prepare_all(self) -> None:
+        """Makes ready or measures whatever is due, until it is closed."""
+        try:
+            if not self._pool.latencies.rows():
+                self._reference.measure()
+            while (shape := self._next_due()) is not None:
+                self._prepare(shape)
+            self._model.write_latencies(self._pool.latencies.to_json())
+        except BaseException as error:
+            self._quarantine(self._shapes.values(), f"a bug ended its preparation: {error!r}")
+            raise
 
     def _next_due(self) -> _Shape | None:
-        with self._changed:
+        with self._turn:
             while not self._is_closing:
-                shape = min(self._idle(), key=lambda shape: shape.due, default=None)
-                wait = None if shape is None else shape.due - time.monotonic()
-                if shape is not None and wait is not None and wait <= 0:
-                    shape.state = "preparing"
+                now = time.monotonic()
+                shape = min(self._shapes.values(), key=_due)
+                if _due(shape) <= now:
+                    shape.state = "serving" if shape.state == "serving" else "preparing"
                     return shape
-                self._changed.wait(min(wait or _HUNG_SECONDS, _HUNG_SECONDS))
-                self._look_for_hang()
+                wait = _due(shape) - now
+                self._turn.wait(None if wait == math.inf else wait)
         return None
 
-    def _look_for_hang(self) -> None:
-        """Takes all shapes out of service where a run does not come back."""
-        if (running := self._since) is None:
-            return
-        shape, since = running
-        seconds = time.monotonic() - since
-        tails = [m.tail_ms for m in self._measured() if m.bucket == shape.bucket]
-        if seconds > max([_HUNG_SECONDS, *(_HUNG_TAILS * ms / 1000 for ms in tails)]):
-            self._since = None
-            self._pool.give_up(self.provider)
-            reason = f"a run of {shape.bucket} did not end in {seconds:.0f} s"
-            self._quarantine(self._shapes.values(), reason)
-
-    def _measured(self) -> list[Latency]:
-        return [row for row in self._pool.latencies() if row.provider == self.provider]
-
-    def _idle(self) -> list[_Shape]:
-        return [s for s in self._shapes.values() if s.state in ("waiting", "quarantined")]
+    def _prepare(self, shape: _Shape) -> None:
+        try:
+            if shape.state == "serving" and shape.runner is not None:
+                shape.has_drifted = False
+                self._measure(self._on_lane(shape.runner), shape.bucket)
+            else:
+                self._make_ready(shape)
+        except NpuFailed as error:
+            if error.code == "wrong-vectors":
+                self._model.forget(shape.bucket)
+            self._quarantine([shape], str(error), is_hopeless=error.code in _HOPELESS)
+        except EngineError as error:
+            self._quarantine([shape], str(error))
 
     def _make_ready(self, shape: _Shape) -> None:
         # 1. Compiled, or taken from the cache.
         runner = self._encode(self._model.open(shape.bucket))
         # 2. Proved against the CPU.
-        with self._device:
-            seconds = prove(runner, shape.bucket, self._reference)
+        on_lane = self._on_lane(runner)
+        ms = prove(partial(on_lane, shape.bucket), shape.bucket, self._reference)
         # 3. Measured, unless that was done at an earlier start.
-        if shape.has_drifted or not self._is_measured(shape.bucket):
-            left = _MEASURING_SECONDS / len(self._shapes) - seconds
-            self._measure(runner, shape.bucket, left, 1000 * seconds)
-            self._model.write_latencies(self._pool.latencies_json())
+        if shape.bucket not in (row.bucket for row in self._measured()):
+            self._measure(on_lane, shape.bucket, ms)
+            self._model.write_latencies(self._pool.latencies.to_json())
         # 4. In service.
-        with self._changed:
+        with self._turn:
             shape.runner, shape.state, shape.reason = runner, "serving", ""
             shape.errors, shape.has_drifted = 0, False
-            self._changed.notify_all()
-        self._tell()
+            self._tell()
 
-    def _is_measured(self, bucket: Bucket) -> bool:
-        return any(row.bucket == bucket for row in self._measured())
+    def _on_lane(self, runner: Runner) -> _OnLane:
+        return lambda bucket, rows: self._pool.try_run(self.provider, runner, rows, bucket)
 
-    def _measure(
-        self, runner: Runner, bucket: Bucket, seconds: float, first_ms: float | None = None
-    ) -> None:
-        """Calibrates a shape; without time for it by a first run, which was one of the warm-up."""
+    def _measure(self, on_lane: _OnLane, bucket: Bucket, first_ms: float | None = None) -> None:
+        """Calibrates a shape; where there is no time for it, by a first run of the warm-up."""
         rows = [self._reference.canary(bucket.tokens, row) for row in range(bucket.rows)]
-        with self._device:
-            found = measuring.samples_ms(lambda: runner.run(rows, bucket), seconds)
-        if samples := found or ([] if first_ms is None else [first_ms]):
-            self._pool.calibrate(self.provider, bucket, samples)
+        left = _MEASURING_MS / len(self._shapes) - (first_ms or 0.0)
+        if first_ms is not None and left <= 0:
+            samples = [first_ms]
+        else:
+            samples = samples_ms(lambda: on_lane(bucket, rows)[1], left)
+        self._pool.latencies.calibrate(self.provider, bucket, samples)
 
-    def _make_again(self, shape: _Shape) -> None:
-        """Lets a shape be opened, proved and measured anew."""
-        with self._changed:
-            shape.state, shape.runner, shape.due, shape.has_drifted = "waiting", None, 0.0, True
-            self._changed.notify_all()
-        self._tell()
+    def _lost(self, reason: str) -> None:
+        self._quarantine(self._shapes.values(), reason, is_hopeless=True)
 
-    def _quarantine(self, shapes: Iterable[_Shape], reason: str) -> None:
-        with self._changed:
+    def _quarantine(
+        self, shapes: Iterable[_Shape], reason: str, *, is_hopeless: bool = False
+    ) -> None:
+        if self._is_closing:
+            return
+        with self._turn:
             for shape in shapes:
                 shape.state, shape.reason, shape.runner = "quarantined", reason, None
-                shape.due = time.monotonic() + _RETRY_SECONDS * _RETRY_FACTOR**shape.failures
+                later = _RETRY_SECONDS * _RETRY_FACTOR**shape.failures
+                shape.due = math.inf if is_hopeless else time.monotonic() + later
                 shape.failures += 1
                 if shape.failures == 1:
                     self._untold.append(shape)
-            self._changed.notify_all()
-        self._tell()
+            self._tell()
 
     def _tell(self) -> None:
         """Says which shapes serve; and what failed, in one sentence for all that were tried."""
-        self._pool.serve(
-            self.provider, [b for b, shape in self._shapes.items() if shape.state == "serving"]
-        )
-        with self._changed:
-            told = [] if self._unprepared() else self._untold
-            if told:
-                self._untold = []
-        if told:
-            names = ", ".join(str(shape.bucket) for shape in told)
+        served = [b for b, shape in self._shapes.items() if shape.state == "serving"]
+        self._pool.serve(self.provider, served)
+        if self._untold and not self._unprepared():
+            names = ", ".join(str(shape.bucket) for shape in self._untold)
             self._warn(
                 f"The CPU embeds texts of {names} (texts x tokens) in place of the "
-                f"{self.provider}: {told[0].reason}"
+                f"{self.provider}: {self._untold[0].reason}"
             )
+            self._untold = []
+
+
+def _due(shape: _Shape) -> float:
+    """When there is something to do for a shape, by the monotonic clock."""
+    if shape.state == "serving":
+        return 0.0 if shape.has_drifted else math.inf
+    return shape.due
 
 
 def _figures(measured: Latency | None) -> tuple[float, float, int, float]:

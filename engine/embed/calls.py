@@ -44,6 +44,7 @@ class Call:
     """The rows of one caller."""
 
     def __init__(self, rows: Sequence[Row], *, is_query: bool) -> None:
+        self.is_query = is_query
         self.works = [
             Work(caller=self, tokens=len(row), is_query=is_query, payload=(index, row))
             for index, row in enumerate(rows)

@@ -4,10 +4,13 @@ Knows texts, token ids and vectors. Knows nothing of chunks, stores or event loo
 Rule: a text's vector does not depend on the texts beside it, and no text is cut in silence.
 """
 
+import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
+from weakref import finalize
 
 import numpy as np
 
@@ -30,7 +33,7 @@ from engine.text.tokenizer import Tokenizer
 Kind = Literal["query", "document"]
 
 # How long the CPU may be measured.
-_MEASURING_SECONDS = 1.0
+_MEASURING_MS = 1000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +93,7 @@ class Embedder:
         scheduler.set_shapes(encoder.provider, None)
         self._pool = Pool(scheduler, latencies, encoder)
         self._accelerator: Accelerator | None = None
+        self._closing: Callable[[], object] = partial(_close, self._pool, spec.model_id)
 
     @classmethod
     def open(
@@ -160,7 +164,8 @@ class Embedder:
             ModelBroken: The model failed on its own tokens.
             Unavailable: The embedder was closed.
         """
-        return Embeddings.of(self.embed_steps(texts, kind), self.spec.model_id)
+        with closing(self.embed_steps(texts, kind)) as steps:
+            return Embeddings.of(steps, self.spec.model_id)
 
     def embed_steps(self, texts: Sequence[str], kind: Kind) -> EmbeddingSteps:
         """Embeds texts one batch a step; what `embed` raises comes with the steps."""
@@ -177,7 +182,7 @@ class Embedder:
 
     def placement(self) -> Placement:
         """Where texts are embedded now; waits for nothing."""
-        measured = self._pool.latencies()
+        measured = self._pool.latencies.rows()
         shapes = [ShapeStatus.of(row) for row in measured if row.provider == self._cpu.provider]
         if self._accelerator is not None:
             shapes += self._accelerator.status()
@@ -197,9 +202,7 @@ class Embedder:
 
     def close(self) -> None:
         """Frees the model; embedding afterwards raises Unavailable."""
-        self._pool.close(Unavailable(f"{self.spec.model_id} has been closed; open it again."))
-        if self._accelerator is not None:
-            self._accelerator.close()
+        self._closing()
 
     def _begun(self, texts: Sequence[str], kind: Kind) -> tuple[Call, list[int]]:
         """A call for these texts, and each text's tokens before it was cut."""
@@ -224,8 +227,8 @@ class Embedder:
         for bucket in shapes:
             rows = [self._canary(bucket.tokens, row) for row in range(bucket.rows)]
             run = partial(self._cpu.run, rows, bucket)
-            samples = samples_ms(run, _MEASURING_SECONDS / len(shapes))
-            self._pool.calibrate(self._cpu.provider, bucket, samples)
+            samples = samples_ms(partial(_milliseconds, run), _MEASURING_MS / len(shapes))
+            self._pool.latencies.calibrate(self._cpu.provider, bucket, samples)
 
     def _accelerate(self, compiled: CompiledModel, warn: Callable[[str], None]) -> None:
         def encode(session: Session) -> Encoder:
@@ -233,6 +236,10 @@ class Embedder:
 
         reference = Reference(self._cpu, self._canary, self._measure_cpu)
         self._accelerator = Accelerator(compiled, encode, reference, self._pool, warn)
+        # At the latest when Python ends: a thread that is then inside the runtime crashes it.
+        self._closing = finalize(
+            self, _close, self._pool, self.spec.model_id, accelerator=self._accelerator
+        )
         self._accelerator.start()
 
     def _canary(self, tokens: int, seed: int) -> list[int]:
@@ -246,6 +253,20 @@ class Embedder:
         last = self._tokenizer.vocabulary_size - 1
         rows = [self._framed([last] * length) for length in (1, self.max_tokens)]
         self._cpu.run(rows, Bucket(2, self.max_tokens))
+
+
+def _close(pool: Pool, model_id: str, *, accelerator: Accelerator | None = None) -> None:
+    if accelerator is not None:
+        accelerator.interrupt()
+    pool.close(Unavailable(f"{model_id} has been closed; open it again."))
+    if accelerator is not None:
+        accelerator.close()
+
+
+def _milliseconds(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return 1000 * (time.perf_counter() - started)
 
 
 def _frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:

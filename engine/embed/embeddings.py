@@ -121,6 +121,10 @@ class EmbeddingSteps:
             provider=part.provider,
         )
 
+    def __del__(self) -> None:
+        if self._call is not None:
+            self._pool.drop_later(self._call)
+
     def close(self) -> None:
         """Leaves the rest undone; whoever waits for a step is told that it was the last."""
         self._is_closed = True

@@ -6,6 +6,7 @@ Rule: a median moves with what is seen, but no single stall may move it far, wha
 
 import math
 import statistics
+import threading
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -67,7 +68,7 @@ class _Figures:
 
 
 class Latencies:
-    """Medians, tails and prediction errors per provider and shape. Not thread-safe."""
+    """Medians, tails and prediction errors per provider and shape. Thread-safe."""
 
     def __init__(self, any_shape: Collection[str] = ("cpu",)) -> None:
         """Nothing known yet.
@@ -78,6 +79,7 @@ class Latencies:
                 their own.
         """
         self._any_shape = frozenset(any_shape)
+        self._changing = threading.RLock()
         self._figures: dict[str, dict[Bucket, _Figures]] = {}
         self._sizes: dict[str, list[tuple[int, Bucket]]] = {}
         """Of each provider: padded tokens and shape of all that is known, ascending."""
@@ -107,15 +109,23 @@ class Latencies:
         return max(1.0, self._slowdowns.get(provider, 1.0))
 
     def calibrate(self, provider: str, bucket: Bucket, samples_ms: Sequence[float]) -> None:
-        """Takes the median and the tail from samples, at least one; forgets what was known."""
+        """Takes the median and the tail from samples, at least one.
+
+        What was known of the shape is forgotten, and that the provider stalled.
+        """
         median = _positive(statistics.median(samples_ms))
         ordered = sorted(samples_ms)
         tail = ordered[min(len(ordered) - 1, math.ceil(_TAIL * len(ordered)) - 1)]
-        self._put(provider, bucket, _Figures(median, max(tail, median), median, len(ordered)))
+        with self._changing:
+            self._put(provider, bucket, _Figures(median, max(tail, median), median, len(ordered)))
+            self._slowdowns.pop(provider, None)
 
     def record(self, provider: str, bucket: Bucket, measured_ms: float) -> None:
         """Learns from one run."""
-        measured = _positive(measured_ms)
+        with self._changing:
+            self._record(provider, bucket, _positive(measured_ms))
+
+    def _record(self, provider: str, bucket: Bucket, measured: float) -> None:
         nearest = self._nearest(provider, bucket)
         if nearest is None or not self._speaks_for(provider, nearest, bucket):
             self._put(provider, bucket, _Figures(measured, measured, measured, 1))
@@ -137,25 +147,27 @@ class Latencies:
 
     def rows(self) -> tuple[Latency, ...]:
         """All that is known, by provider and then by size."""
-        return tuple(
-            Latency(provider, bucket, known.median_ms, known.tail_ms, known.runs, known.error)
-            for provider in sorted(self._sizes)
-            for _, bucket in self._sizes[provider]
-            for known in [self._figures[provider][bucket]]
-        )
+        with self._changing:
+            return tuple(
+                Latency(provider, bucket, known.median_ms, known.tail_ms, known.runs, known.error)
+                for provider in sorted(self._sizes)
+                for _, bucket in self._sizes[provider]
+                for known in [self._figures[provider][bucket]]
+            )
 
     def to_json(self) -> dict[str, Any]:
         """A plain value that `from_json` reads."""
-        return {
-            "providers": {
-                provider: [
-                    {"rows": bucket.rows, "tokens": bucket.tokens, **asdict(figures)}
-                    for bucket, figures in shapes.items()
-                ]
-                for provider, shapes in self._figures.items()
-            },
-            "slowdowns": dict(self._slowdowns),
-        }
+        with self._changing:
+            return {
+                "providers": {
+                    provider: [
+                        {"rows": bucket.rows, "tokens": bucket.tokens, **asdict(figures)}
+                        for bucket, figures in shapes.items()
+                    ]
+                    for provider, shapes in self._figures.items()
+                },
+                "slowdowns": dict(self._slowdowns),
+            }
 
     @classmethod
     def from_json(cls, content: object, any_shape: Collection[str] = ("cpu",)) -> "Latencies":

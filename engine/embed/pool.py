@@ -2,27 +2,45 @@
 
 Decides nothing: `scheduling` says what runs where. Knows rows of token ids and vectors, no texts.
 Rules: runs on the CPU are made by the threads of those who wait, one run at a time, whoever's texts
-it holds; every other provider has one thread of its own, and the engine no threads beside those and
-the one that prepares a provider. What fails elsewhere is done again; what fails on the CPU is told
-to the callers whose texts were in it, and to no others.
+it holds, but who asked a query makes no runs in bulk; every other provider has one thread of its
+own, and the engine no threads beside those and the one that prepares a provider. What fails
+elsewhere is done again; what fails on the CPU is told to the callers whose texts were in it, and to
+no others. Whoever waits also looks whether a provider hangs.
 """
 
 import threading
 import time
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 
-from engine.embed.calls import Call, Part, Runner, Vectors, by_call, index_of, row_of, rows_of
-from engine.embed.latencies import Latencies, Latency
-from engine.embed.scheduling import Run, Scheduler
+from engine.embed.calls import (
+    Call,
+    Part,
+    Row,
+    Runner,
+    Vectors,
+    by_call,
+    index_of,
+    row_of,
+    rows_of,
+)
+from engine.embed.lanes import Lane, Trial
+from engine.embed.latencies import Latencies
+from engine.embed.runs import Run
+from engine.embed.scheduling import Scheduler
 from engine.embed.waiting import Work
-from engine.errors import Unavailable, again
+from engine.errors import NpuFailed, Unavailable, again
 from engine.runtime.providers import CPU
 from engine.runtime.shapes import Bucket
 
 # A lane whose run has not come back for so long after the end is left to the process's own end.
-_HUNG_SECONDS = 10.0
+_LEFT_SECONDS = 10.0
 
+# How often whoever waits looks whether a provider hangs.
+_LOOK_MS = 1000.0
+
+_NEVER = float("inf")
 
 _Outcome = tuple[Sequence[Work], Vectors | Exception]
 """Texts of a run, and their vectors or why there are none."""
@@ -36,19 +54,23 @@ class Pool:
 
         Args:
             scheduler: Says what runs where; used by nobody else from now on.
-            latencies: What it goes by; likewise.
+            latencies: What it goes by.
             cpu: Runs what no other provider takes.
         """
-        self._scheduler = scheduler
-        self._latencies = latencies
-        self._cpu = cpu
-        self._turn = threading.Condition()
+        self.latencies = latencies
+        self.turn = threading.Condition()
         """Held while calls come and go and runs begin and end; notified at each of these."""
+        self._scheduler = scheduler
+        self._cpu = cpu
         self._cpu_is_running = False
         self._closed: Unavailable | None = None
-        self._lanes: list[threading.Thread] = []
-        self._running: dict[str, Run] = {}
-        """What the lanes are at, by provider."""
+        self._lanes: dict[str, Lane] = {}
+        self._threads: list[threading.Thread] = []
+        self._abandoned: deque[Call] = deque()
+        self._changes = 0
+        self._refused: dict[bool, tuple[int, float]] = {}
+        """After how many changes the CPU last got nothing, for queries alone or for all, and when
+        to ask again all the same."""
 
     def add(self, call: Call) -> None:
         """Lets the rows of a call wait for their turn.
@@ -56,11 +78,11 @@ class Pool:
         Raises:
             Unavailable: The pool is closed.
         """
-        with self._turn:
+        with self.turn:
             if self._closed is not None:
                 raise again(self._closed)
             self._scheduler.add(call.works)
-            self._turn.notify_all()
+            self._changed()
 
     def next_part(self, call: Call) -> Part | None:
         """What is done next of a call, waited for; None once there is no more.
@@ -71,92 +93,111 @@ class Pool:
             EngineError: A run failed, or the pool was closed.
         """
         while True:
-            with self._turn:
-                self._turn.wait_for(lambda: self._is_served(call) or not self._cpu_is_running)
-                if self._is_served(call):
-                    return self._served(call)
-                run = self._scheduler.next_run(CPU, _now())
+            with self.turn:
+                run = self._run_to_lead(call)
                 if run is None:
-                    self._wait(CPU)
-                    continue
-                self._cpu_is_running = True
-            try:
-                self._run_on_cpu(run)
-            finally:
-                with self._turn:
-                    self._cpu_is_running = False
-                    self._turn.notify_all()
+                    return self._served(call)
+            self._lead(run)
 
     def drop(self, call: Call) -> None:
         """Forgets a call; what runs of it ends with its run. Whoever waits for it is let go."""
-        with self._turn:
+        with self.turn:
             call.has_ended = True
             call.parts.clear()
             self._scheduler.drop(call)
-            self._turn.notify_all()
+            self._changed()
+
+    def drop_later(self, call: Call) -> None:
+        """Forgets a call when somebody next looks; for finalisers, which must not take locks."""
+        self._abandoned.append(call)
 
     def serve(self, provider: str, buckets: Collection[Bucket]) -> None:
         """From now on a provider takes runs of these shapes; none puts it out of service."""
-        with self._turn:
+        with self.turn:
             self._scheduler.set_shapes(provider, buckets)
-            self._turn.notify_all()
-
-    def give_up(self, provider: str) -> None:
-        """Puts a provider out of service that does not come back from its run.
-
-        Its texts wait again; should the run end after all, nobody looks at what it gave.
-        """
-        with self._turn:
-            self._scheduler.set_shapes(provider, ())
-            if (run := self._running.pop(provider, None)) is not None:
-                self._scheduler.failed(run, _now())
-            self._turn.notify_all()
-
-    def calibrate(self, provider: str, bucket: Bucket, samples_ms: Sequence[float]) -> None:
-        """Notes how long runs of a shape took."""
-        with self._turn:
-            self._latencies.calibrate(provider, bucket, samples_ms)
-
-    def latencies(self) -> tuple[Latency, ...]:
-        """How long runs take, as far as that is known."""
-        with self._turn:
-            return self._latencies.rows()
-
-    def latencies_json(self) -> dict[str, Any]:
-        """The same, to be kept for `Latencies.from_json`."""
-        with self._turn:
-            return self._latencies.to_json()
-
-    def is_drifting(self, provider: str, bucket: Bucket) -> bool:
-        """Whether a shape should be calibrated anew."""
-        with self._turn:
-            return self._latencies.is_drifting(provider, bucket)
+            self._changed()
 
     @property
     def waiting(self) -> int:
         """Texts that wait for their run."""
-        with self._turn:
+        with self.turn:
+            self._clear_up()
             return self._scheduler.waiting
 
-    def add_lane(self, runner: Runner) -> None:
+    def open_lane(self, runner: Runner, lost: Callable[[str], None]) -> None:
         """Starts the thread that makes the runs of a provider other than the CPU.
 
-        Its failed runs are made again, here or elsewhere: the runner itself takes out of service
-        what does not work.
+        Args:
+            runner: Its failed runs are made again, here or elsewhere; it takes out of service
+                itself what does not work.
+            lost: Told, with a reason, that a run does not come back; the provider then gets no
+                more until the pool is opened anew.
         """
-        lane = threading.Thread(
-            target=self._work, args=[runner], name=f"embed-{runner.provider}", daemon=True
+        lane = Lane(runner, lost)
+        self._lanes[runner.provider] = lane
+        thread = threading.Thread(
+            target=self._work, args=[lane], name=f"embed-{runner.provider}", daemon=True
         )
-        self._lanes.append(lane)
-        lane.start()
+        self._threads.append(thread)
+        thread.start()
+
+    def try_run(
+        self, provider: str, runner: Runner, rows: Sequence[Row], bucket: Bucket
+    ) -> tuple[Vectors, float]:
+        """Runs rows on a provider between the texts of callers, and tells the milliseconds.
+
+        Raises:
+            EngineError: The run failed, the provider hangs, or the pool was closed.
+        """
+        lane, trial = self._lanes[provider], Trial(runner, rows, bucket)
+        with self.turn:
+            lane.trials.append(trial)
+            self._changed()
+            while not trial.has_ended:
+                self._look_for_hung()
+                if lane.is_lost or (self._closed is not None and trial is not lane.trial):
+                    raise NpuFailed("device-lost", "The provider takes no more runs.")
+                self._wait(_NEVER)
+        if trial.error is not None:
+            raise trial.error
+        assert trial.vectors is not None
+        return trial.vectors, trial.ms
 
     def close(self, reason: Unavailable) -> None:
         """Ends all calls with that reason, refuses new ones, and waits for the lanes' runs."""
-        with self._turn:
+        with self.turn:
             self._closed = reason
-            self._turn.notify_all()
-        for lane in self._lanes:
-            lane.join(_HUNG_SECONDS)
+            self._changed()
+        for thread in self._threads:
+            thread.join(_LEFT_SECONDS)
+
+    # Callers
+
+    def _run_to_lead(self, call: Call) -> Run | None:
+        """A run on the CPU for a caller's thread to make; None once the caller is served."""
+        while not self._is_served(call):
+            self._clear_up()
+            again_at = _NEVER
+            if not self._cpu_is_running:
+                run, again_at = self._asked(call.is_query)
+                if run is not None:
+                    self._cpu_is_running = True
+                    return run
+            self._wait(again_at)
+        return None
+
+    def _asked(self, queries_only: bool) -> tuple[Run | None, float]:
+        """What the CPU is to run; or nothing, and when to ask again if nothing changes before."""
+        now = _now()
+        changes, again_at = self._refused.get(queries_only, (-1, 0.0))
+        if changes == self._changes and now < again_at:
+            return None, again_at
+        run = self._scheduler.next_run(CPU, now, bulk=not queries_only)
+        if run is None:
+            at = self._scheduler.ask_again_at(CPU, now)
+            again_at = _NEVER if at is None else max(at, now + 1)
+            self._refused[queries_only] = self._changes, again_at
+        return run, again_at
 
     def _is_served(self, call: Call) -> bool:
         ended = call.has_ended or call.error is not None or not call.left
@@ -173,66 +214,135 @@ class Pool:
             raise again(error)
         return None
 
-    def _run_on_cpu(self, run: Run) -> None:
-        """One run, or one a caller where the common one failed."""
+    def _lead(self, run: Run) -> None:
+        """One run on the CPU, or one a caller where the common one failed."""
+        outcomes: list[_Outcome] = []
         try:
-            self._end(run, [(run.works, self._cpu.run(*rows_of(run.works)))])
+            outcomes = [(run.works, self._cpu.run(*rows_of(run.works)))]
         except Exception as error:  # noqa: BLE001 - each caller gets it.
             calls = [[run.works[n] for n in numbers] for numbers in by_call(run.works).values()]
-            alone = [(run.works, error)] if len(calls) == 1 else map(self._alone, calls)
-            self._end(run, list(alone))
+            alone = len(calls) == 1
+            outcomes = [(run.works, error)] if alone else list(map(self._run_alone, calls))
+        finally:
+            with self.turn:
+                self._cpu_is_running = False
+                if outcomes:
+                    is_whole = len(outcomes) == 1 and not isinstance(outcomes[0][1], Exception)
+                    self._end(run, outcomes, learns=is_whole)
+                else:  # The thread was interrupted.
+                    self._scheduler.failed(run)
+                    self._changed()
 
-    def _alone(self, works: Sequence[Work]) -> _Outcome:
+    def _run_alone(self, works: Sequence[Work]) -> _Outcome:
         try:
             return works, self._cpu.run(*rows_of(works))
         except Exception as error:  # noqa: BLE001 - its caller gets it.
             return works, error
 
-    def _work(self, runner: Runner) -> None:
-        """What a lane's thread does until the pool is closed."""
-        while (run := self._next_run(runner.provider)) is not None:
-            try:
-                vectors = runner.run([row_of(work) for work in run.works], run.bucket)
-            except Exception:  # noqa: BLE001 - the runner takes note; the work is done again.
-                with self._turn:
-                    if self._running.pop(run.provider, None) is run:
-                        self._scheduler.failed(run, _now())
-                        self._turn.notify_all()
-            else:
-                with self._turn:
-                    if self._running.pop(run.provider, None) is run:
-                        self._end(run, [(run.works, vectors)])
+    # Lanes
 
-    def _next_run(self, provider: str) -> Run | None:
-        with self._turn:
-            while self._closed is None:
-                if (run := self._scheduler.next_run(provider, _now())) is not None:
-                    self._running[provider] = run
+    def _work(self, lane: Lane) -> None:
+        """What a lane's thread does until the pool is closed or the provider is given up."""
+        while (work := self._next_work(lane)) is not None:
+            if isinstance(work, Trial):
+                self._try(lane, work)
+            else:
+                self._run(lane, work)
+
+    def _next_work(self, lane: Lane) -> Run | Trial | None:
+        provider = lane.runner.provider
+        with self.turn:
+            while self._closed is None and not lane.is_lost:
+                self._clear_up()
+                now = _now()
+                if lane.trials:
+                    trial = lane.trials.popleft()
+                    lane.begin(trial, now)
+                    return trial
+                if (run := self._scheduler.next_run(provider, now)) is not None:
+                    lane.begin(run, now, self.latencies.tail(provider, run.bucket))
                     return run
-                self._wait(provider)
+                again_at = self._scheduler.ask_again_at(provider, now)
+                self._wait(_NEVER if again_at is None else max(again_at, now + 1))
         return None
 
-    def _wait(self, provider: str) -> None:
-        """Until something changes, or a run may have stalled that the provider left work to."""
-        now = _now()
-        again = self._scheduler.ask_again_at(provider, now)
-        self._turn.wait(None if again is None else max(0.0, again - now) / 1000)
+    def _try(self, lane: Lane, trial: Trial) -> None:
+        started = _now()
+        try:
+            vectors = trial.runner.run(trial.rows, trial.bucket)
+        except BaseException as error:  # noqa: BLE001 - whoever wanted the run gets it.
+            trial.error = error
+        else:
+            trial.ms, trial.vectors = _now() - started, vectors
+        with self.turn:
+            lane.end()
+            self._changed()
 
-    def _end(self, run: Run, outcomes: Sequence[_Outcome]) -> None:
+    def _run(self, lane: Lane, run: Run) -> None:
+        vectors: Vectors | None = None
+        with suppress(Exception):  # The runner takes note, and the work is done again.
+            vectors = lane.runner.run([row_of(work) for work in run.works], run.bucket)
+        with self.turn:
+            was_given_up = lane.run is not run
+            lane.end()
+            if was_given_up:
+                return
+            if vectors is None:
+                self._scheduler.failed(run)
+                self._changed()
+            else:
+                self._end(run, [(run.works, vectors)], learns=True)
+
+    def _clear_up(self) -> None:
+        """Forgets calls that nobody iterates any more, and gives up what hangs."""
+        while self._abandoned:
+            self.drop(self._abandoned.popleft())
+        self._look_for_hung()
+
+    def _look_for_hung(self) -> None:
+        """Puts providers out of service that do not come back; their texts wait again."""
+        now = _now()
+        for provider, lane in self._lanes.items():
+            if now < lane.hangs_at():
+                continue
+            lane.is_lost = True
+            self._scheduler.set_shapes(provider, ())
+            if lane.run is not None:
+                self._scheduler.failed(lane.run)
+            lane.run = None
+            self._changed()
+            lane.lost(f"a run did not end in {lane.patience_ms / 1000:.0f} s")
+
+    # Both
+
+    def _end(self, run: Run, outcomes: Sequence[_Outcome], *, learns: bool) -> None:
         """Gives each caller what came of those of its texts that it still waits for."""
-        with self._turn:
-            wanted = set(self._scheduler.finished(run, _now()))
-            for works, outcome in outcomes:
-                for call, numbers in by_call(works).items():
-                    numbers = [number for number in numbers if works[number] in wanted]
-                    if isinstance(outcome, Exception):
-                        call.error = outcome
-                        self._scheduler.drop(call)
-                    elif numbers:
-                        indices = tuple(index_of(works[number]) for number in numbers)
-                        call.parts.append(Part(indices, outcome[numbers], run.provider))
-                        call.left -= len(numbers)
-            self._turn.notify_all()
+        wanted = set(self._scheduler.finished(run, _now(), learns=learns))
+        for works, outcome in outcomes:
+            for call, numbers in by_call(works).items():
+                numbers = [number for number in numbers if works[number] in wanted]
+                if not numbers:
+                    continue
+                if isinstance(outcome, Exception):
+                    call.error = outcome
+                    self._scheduler.drop(call)
+                else:
+                    indices = tuple(index_of(works[number]) for number in numbers)
+                    call.parts.append(Part(indices, outcome[numbers], run.provider))
+                    call.left -= len(numbers)
+        self._changed()
+
+    def _changed(self) -> None:
+        """Everybody who waits looks again."""
+        self._changes += 1
+        self.turn.notify_all()
+
+    def _wait(self, until: float) -> None:
+        """Until something changes or that time has come, or to look whether a provider hangs."""
+        now = _now()
+        if self._lanes:
+            until = min(until, now + _LOOK_MS)
+        self.turn.wait(None if until == _NEVER else max(0.0, until - now) / 1000)
 
 
 def _now() -> float:

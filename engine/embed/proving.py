@@ -1,14 +1,16 @@
 """Proving: a provider's vectors held against the CPU's, row by row, before any of them is used."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from engine.embed.calls import Row, Runner
+from engine.embed.calls import Row, Runner, Vectors
 from engine.errors import NpuFailed
 from engine.runtime.shapes import Bucket
+
+Timed = tuple[Vectors, float]
+"""Vectors, and the milliseconds that their run took."""
 
 LEAST_COSINE = 0.999
 """Of a row's vector to the CPU's: what 16-bit floats keep and no defect does (0.9999 and 0.3 with
@@ -27,22 +29,25 @@ class Reference:
     """Calibrates the CPU, which is the other choice."""
 
 
-def prove(runner: Runner, bucket: Bucket, reference: Reference) -> float:
+def prove(run: Callable[[Sequence[Row]], Timed], bucket: Bucket, reference: Reference) -> float:
     """Runs full rows and then short ones.
 
+    Args:
+        run: Rows to vectors, on the provider and in the shape in question, and the milliseconds.
+        bucket: The shape.
+        reference: What the vectors are held against.
+
     Returns:
-        Seconds that the second run took.
+        Milliseconds that the second run took.
 
     Raises:
         NpuFailed: "wrong-vectors" if a row's vector is not the CPU's.
-        EngineError: As the runner does.
+        EngineError: As the run does.
     """
-    seconds = 0.0
+    ms = 0.0
     for length in (bucket.tokens, 1):
         rows = [reference.canary(max(1, length - row), row) for row in range(bucket.rows)]
-        started = time.perf_counter()
-        vectors = runner.run(rows, bucket)
-        seconds = time.perf_counter() - started
+        vectors, ms = run(rows)
         for number, (row, vector) in enumerate(zip(rows, vectors, strict=True)):
             right = reference.cpu.run([row], Bucket(1, len(row)))[0]
             if (cosine := float(np.dot(right, vector))) < LEAST_COSINE:
@@ -51,4 +56,4 @@ def prove(runner: Runner, bucket: Bucket, reference: Reference) -> float:
                     f"row {number} of {bucket} has a cosine of {cosine:.4f} to the CPU's vector "
                     f"where {LEAST_COSINE} is due",
                 )
-    return seconds
+    return ms

@@ -98,10 +98,15 @@ class Scheduler:
             lane.set_edges(self._costs.edges)
         self._changed()
 
-    def next_run(self, provider: str, now: float) -> Run | None:
+    def next_run(self, provider: str, now: float, *, bulk: bool = True) -> Run | None:
         """What the free provider is to begin now; it counts as begun.
 
         None if there is nothing for it, or the others are predicted to finish it sooner.
+
+        Args:
+            provider: Who is free.
+            now: The time.
+            bulk: Without, it is asked for queries alone, by somebody who would do nothing else.
         """
         assert provider not in self._begun
         self._awaited.pop(provider, None)
@@ -110,9 +115,11 @@ class Scheduler:
             self._waiting_run(provider, 0, now)
             or self._waiting_run(provider, 1, now)
             or self._repeated_run(provider, now, queries_only=True)
-            or self._waiting_run(provider, 2, now)
-            or self._repeated_run(provider, now)
+            or (self._waiting_run(provider, 2, now) if bulk else None)
+            or (self._repeated_run(provider, now) if bulk else None)
         )
+        if run is None and not bulk:
+            return None
         if run is None:
             self._declined.add(provider)
             return None
@@ -121,36 +128,31 @@ class Scheduler:
         self._begun[provider] = Begun(run, now, tail_ms)
         return run
 
-    def finished(self, run: Run, now: float) -> tuple[Work, ...]:
-        """The run is over; how long it took is recorded.
+    def finished(self, run: Run, now: float, *, learns: bool = True) -> tuple[Work, ...]:
+        """The run is over; how long it took is recorded, if something is to be learnt from that.
 
         Returns:
             Those of its texts that somebody waits for: neither dropped nor done by another run.
         """
         begun = self._end(run)
-        self._latencies.record(run.provider, run.bucket, now - begun.at)
+        if learns:
+            self._latencies.record(run.provider, run.bucket, now - begun.at)
         wanted = begun.wanted
         for work in wanted:
             work.is_done = True
         return wanted
 
-    def failed(self, run: Run, now: float) -> None:
+    def failed(self, run: Run) -> None:
         """The run gave nothing: its texts wait again, before all others.
 
         They wait for a provider that takes any shape, if there is one in service. A text that
         another run repeats does not wait.
         """
-        del now
         wanted = self._end(run).wanted
         running = {work for begun in self._begun.values() for work in begun.run.works}
         for work in wanted:
             if work not in running:
                 self._again.add(work)
-
-    def backlog_ms(self, provider: str, now: float) -> float:
-        """How long the provider alone would take for its run and all that waits for it."""
-        self._costs.update()
-        return self._remaining_ms(provider, now) + self._costs.alone_ms(provider, self._lanes)
 
     def ask_again_at(self, provider: str, now: float) -> float | None:
         """When a provider that got nothing should be asked even if nothing has changed."""
@@ -239,12 +241,8 @@ class Scheduler:
         shapes = [shape for own in self._costs.fixed.get(provider, ()) for shape in own]
         return smallest(shapes, len(wanted), longest)
 
-    def _remaining_ms(self, provider: str, now: float) -> float:
-        begun = self._begun.get(provider)
-        return 0.0 if begun is None else begun.remaining_ms(now)
-
     def _free_in_ms(self, provider: str, now: float) -> float:
         """When another provider will take a run; an idle one after as long as it was awaited."""
         if provider in self._begun:
-            return self._remaining_ms(provider, now)
+            return self._begun[provider].remaining_ms(now)
         return now - self._awaited.setdefault(provider, now)

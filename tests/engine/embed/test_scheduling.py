@@ -379,7 +379,7 @@ class TestFailures:
         run = made.next_run("cpu", 0.0)
         assert run is not None
         made.add([query(9)])
-        made.failed(run, 1.0)
+        made.failed(run)
         assert lengths(made.next_run("cpu", 1.0)) == [30]
 
     def test_what_the_npu_failed_on_goes_to_the_cpu(self) -> None:
@@ -387,7 +387,7 @@ class TestFailures:
         made.add(bulk(30))
         run = made.next_run("npu", 0.0)
         assert run is not None
-        made.failed(run, 1.0)
+        made.failed(run)
         assert made.next_run("npu", 1.0) is None
         assert lengths(made.next_run("cpu", 1.0)) == [30]
 
@@ -397,7 +397,7 @@ class TestFailures:
         run = made.next_run("cpu", 0.0)
         assert run is not None
         made.drop("gone")
-        made.failed(run, 1.0)
+        made.failed(run)
         assert [work.caller for again in all_runs(made) for work in again.works] == ["here"]
 
     def test_a_failed_run_teaches_no_latency(self) -> None:
@@ -408,7 +408,7 @@ class TestFailures:
         run = made.next_run("cpu", 0.0)
         assert run is not None
         before = known.rows()
-        made.failed(run, 5000.0)
+        made.failed(run)
         assert known.rows() == before
 
 
@@ -456,9 +456,9 @@ class TestRepeating:
         stalled, repeated = made.next_run("npu", 0.0), made.next_run("cpu", 100.0)
         assert stalled is not None
         assert repeated is not None
-        made.failed(stalled, 101.0)
+        made.failed(stalled)
         assert made.waiting == 0
-        made.failed(repeated, 102.0)
+        made.failed(repeated)
         assert made.waiting == 1
         last = made.next_run("cpu", 103.0)
         assert last is not None
@@ -476,14 +476,6 @@ class TestRepeating:
 
 
 class TestFigures:
-    def test_the_backlog_is_what_a_provider_alone_would_take_for_all(self) -> None:
-        made = scheduler(npu=BUCKETS)
-        made.add(bulk(*[100] * 10))
-        assert made.backlog_ms("npu", 0.0) == pytest.approx(40.0)
-        assert made.backlog_ms("cpu", 0.0) == pytest.approx(100.0)
-        assert made.next_run("npu", 0.0) is not None
-        assert made.backlog_ms("npu", 1.0) == pytest.approx(3.0 + 36.0)
-
     def test_nobody_need_ask_again_while_nothing_waits_and_nothing_runs(self) -> None:
         made = scheduler(npu=BUCKETS)
         assert made.next_run("cpu", 0.0) is None
@@ -518,7 +510,7 @@ def test_every_text_is_done_once_whatever_fails_stalls_or_is_dropped(
     def ends(provider: str) -> None:
         run, _ = running.pop(provider)
         if numbers.random() < 0.2:
-            made.failed(run, now)
+            made.failed(run)
         else:
             done.extend(made.finished(run, now))
 
