@@ -116,7 +116,8 @@ class Engine:
             limit_bytes=options.compiled_bytes,
             threads=options.threads,
         )
-        self._acceleration = Acceleration(accelerated, options.warn)
+        self._warn = _once(options.warn)
+        self._acceleration = Acceleration(accelerated, self._warn)
         self._unfinished: dict[str, Vectors] = {}
         self._opened_store: Store | None = None
 
@@ -288,9 +289,7 @@ class Engine:
         options = replace(self.options.placement, threads=self.options.threads)
         compiled = self._acceleration.encoder(choice.spec)
         with self._budget.room(self._claim(choice.spec), self.embedder, [self.decoder]):
-            embedder = Embedder.open(
-                choice.spec, options, compiled=compiled, warn=self.options.warn
-            )
+            embedder = Embedder.open(choice.spec, options, compiled=compiled, warn=self._warn)
         self._choices["embed"] = choice
         return embedder
 
@@ -381,3 +380,15 @@ class Engine:
             idle_seconds=place.idle_seconds,
             placement=self._placement() if task == "embed" else None,
         )
+
+
+def _once(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """Tells each sentence once, however often its cause comes back with the next load."""
+    told: set[str] = set()
+
+    def tell_once(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            tell(text)
+
+    return tell_once

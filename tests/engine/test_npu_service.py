@@ -161,6 +161,14 @@ def test_where_no_device_is_used_the_cpu_serves_and_says_why_once(
     assert found.reason in warning
 
 
+def test_what_does_not_work_is_said_once_however_often_the_model_is_loaded(serve) -> None:
+    served = serve(replace(SIMULATOR, provider_options={"backend_path": "/nowhere/libQnnHtp.so"}))
+    for _ in range(3):
+        served.embedded()
+        assert served.engine.embedder.free()
+    assert len(served.warnings) == 1
+
+
 def test_versions_that_do_not_match_leave_the_cpu_in_service(
     serve, right: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from devices import TinyDevice, broken
 
-from engine.embed import lanes
+from engine.embed import accelerator, lanes
 from engine.embed.embedder import Embedder, EmbedderOptions, Placement
 from engine.errors import NpuFailed
 from engine.models.spec import EmbedderSpec
@@ -258,3 +258,66 @@ def test_a_bug_while_preparing_leaves_the_cpu_in_service(
     assert "nobody thought of this" in there.warnings[0]
     there.embedder.close()
     assert [type(error) for error in told] == [ZeroDivisionError]
+
+
+def test_a_device_that_hangs_while_another_shape_compiles_is_given_up_too(
+    opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "_HUNG_MS", 200.0)
+    compiled, hung = threading.Event(), threading.Event()
+
+    def compile_large_late(device: TinyDevice) -> None:
+        device.compiling = lambda bucket: bucket == SMALL or (compiled.wait(60) and None)
+
+    there, device = opened(compile_large_late, policy="npu")
+    while there.states()["1x6"] != "serving":
+        time.sleep(0.01)
+    device.before_run = lambda run: hung.wait(60) and None
+    try:
+        assert there.embedder.embed(["w1"], "query").provider == "cpu"
+        compiled.set()
+        there.embedder.wait_until_prepared()
+        assert set(there.states().values()) == {"quarantined"}
+    finally:
+        compiled.set()
+        hung.set()
+
+
+def test_proving_one_shape_is_not_taken_for_a_stall_of_another(opened) -> None:
+    compiled = threading.Event()
+
+    def compile_large_late(device: TinyDevice) -> None:
+        device.before_run = lambda run: time.sleep(0.01)
+        device.compiling = lambda bucket: bucket == SMALL or (compiled.wait(60) and None)
+
+    there, device = opened(compile_large_late, policy="npu")
+    while there.states()["1x6"] != "serving":
+        time.sleep(0.01)
+    compiled.set()
+    while there.states()["1x12"] != "serving":
+        there.embedder.embed(["w1"], "query")
+    latencies = there.embedder._pool.latencies
+    assert latencies.slowdown(TinyDevice.provider) < 1.5
+    assert device.runs > 10
+
+
+def test_a_shape_whose_vectors_are_wrong_is_made_anew(opened) -> None:
+    there, device = opened(lambda device: setattr(device, "spoil", lambda a: a[..., ::-1]))
+    there.prepared()
+    assert device.forgotten == [SMALL, LARGE]
+
+
+def test_what_an_npu_can_never_run_is_not_tried_again(
+    opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accelerator, "_RETRY_SECONDS", 0.01)
+
+    def refuse(bucket: Bucket) -> None:
+        code = "graph-not-served" if bucket == SMALL else "compile-failed"
+        raise NpuFailed(code, "It cannot be compiled.")
+
+    there, device = opened(lambda device: setattr(device, "compiling", refuse))
+    while device.opened.count(LARGE) < 3:
+        time.sleep(0.01)
+    assert device.opened.count(SMALL) == 1
+    assert len(there.warnings) == 1

@@ -1,5 +1,6 @@
 """Many callers of one embedder: who shares runs, who goes first, and who gets which error."""
 
+import gc
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -12,8 +13,9 @@ from devices import TinyDevice, failing
 from engine import memory
 from engine.embed.embedder import Embedder, EmbedderOptions
 from engine.embed.embeddings import Embeddings
-from engine.errors import Unavailable
+from engine.errors import ModelBroken, Unavailable
 from engine.models.spec import EmbedderSpec
+from engine.runtime.session import Session
 from engine.runtime.shapes import Bucket
 
 MakeSpec = Callable[..., EmbedderSpec]
@@ -126,7 +128,59 @@ def test_texts_of_several_callers_share_a_run(tiny: MakeSpec) -> None:
     assert min(parts) < min(alone)  # Some had the rest of a run that others filled.
 
 
-def test_an_error_is_told_to_its_caller_alone(tiny: MakeSpec) -> None:
+def test_an_error_of_a_shared_run_is_told_to_its_caller_alone(tiny: MakeSpec) -> None:
+    """The 43rd word has no vector, so that a run with it fails."""
+    vectors = np.random.default_rng(1).normal(size=(43, 8)).astype(np.float32)
+    embedder = Embedder.open(tiny())
+    embedder._cpu._session = Session.open(tiny(vectors=vectors).onnx_file)
+    together = threading.Barrier(5)
+
+    def ask(text: str) -> int:
+        together.wait()
+        return len(embedder.embed([text] * 300, "document").vectors)
+
+    with ThreadPoolExecutor(5) as threads:
+        asked = [threads.submit(ask, text) for text in ("w1", "w2", "w39", "w3", "w4")]
+        errors = [done.exception(60) for done in asked]
+    assert [type(error) for error in errors] == [*[type(None)] * 2, ModelBroken, *[type(None)] * 2]
+
+
+def test_a_caller_who_is_interrupted_leaves_the_cpu_to_the_others(tiny: MakeSpec) -> None:
+    embedder = Embedder.open(tiny())
+    run = embedder._cpu.run
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    embedder._cpu.run = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        embedder.embed(["w1"], "query")
+    embedder._cpu.run = run
+    assert embedder.embed(["w1"], "query").vectors.shape == (1, 8)
+    assert embedder.placement().waiting == 0
+
+
+def test_who_asked_a_query_makes_no_runs_in_bulk(tiny: MakeSpec) -> None:
+    """The texts that wait in bulk are left to whoever asked for them."""
+    embedder = Embedder.open(tiny(), EmbedderOptions(max_rows=1))
+    bulk = embedder.embed_steps(["w1 w2"] * 50, "document")
+    next(bulk)
+    before = embedder.placement().waiting
+    embedder.embed(["w3"] * 5, "query")
+    assert embedder.placement().waiting == before
+    assert sum(len(step.indices) for step in bulk) == 49
+
+
+def test_steps_that_nobody_iterates_any_more_are_forgotten(tiny: MakeSpec) -> None:
+    embedder = Embedder.open(tiny(), EmbedderOptions(max_rows=1))
+    steps = embedder.embed_steps(["w1"] * 50, "document")
+    next(steps)
+    del steps
+    gc.collect()
+    assert embedder.placement().waiting == 0
+
+
+def test_bad_input_is_told_to_its_caller_alone(tiny: MakeSpec) -> None:
     embedder = Embedder.open(tiny())
     good, bad = threading.Event(), threading.Event()
 
