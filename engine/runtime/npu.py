@@ -5,7 +5,6 @@ Rule: it gives a session that runs wholly on the device, or raises NpuFailed; it
 """
 
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,10 +43,6 @@ class Opened:
     session: Session
     """int32 in, float32 token states out, shapes as the bucket's."""
     context: Context
-    was_cached: bool
-    """Whether nothing had to be compiled here."""
-    seconds: float
-    """From the call to the session, compiling and waiting included."""
 
 
 class Npu:
@@ -94,10 +89,6 @@ class Npu:
         }
         return Key(fields)
 
-    def is_cached(self, model: EncoderFile, bucket: Bucket) -> bool:
-        """Whether opening needs no compiling."""
-        return self._cache.find(self.key(model, bucket)) is not None
-
     def open(self, model: EncoderFile, bucket: Bucket) -> Opened:
         """Opens a model for runs of exactly that shape.
 
@@ -117,17 +108,15 @@ class Npu:
             ) from error
 
     def _open(self, model: EncoderFile, bucket: Bucket) -> Opened:
-        began = time.monotonic()
         key = self.key(model, bucket)
         context = self._cache.find(key)
         session = self._opened(context)
-        compiled = False
         if context is None or session is None:
             if context is not None:
                 self._cache.remove(key)
-            context, compiled = self._make(key, model, bucket)
+            context = self._make(key, model, bucket)
             session = Session.open_compiled(context.onnx_file, self.device)
-        return Opened(session, context, not compiled, time.monotonic() - began)
+        return Opened(session, context)
 
     def forget(self, model: EncoderFile, bucket: Bucket) -> None:
         """Takes a context away that turned out to be wrong; the next `open` compiles it."""
@@ -143,15 +132,14 @@ class Npu:
         except NpuFailed:
             return None
 
-    def _make(self, key: Key, model: EncoderFile, bucket: Bucket) -> tuple[Context, bool]:
-        """The context, and whether it was compiled here."""
+    def _make(self, key: Key, model: EncoderFile, bucket: Bucket) -> Context:
         with self._compiling, self._cache.draft(key, self._is_wanted) as draft:
             if draft is None or not self._is_wanted():
                 raise NpuFailed("compile-stopped", "Compiling for the NPU was stopped.")
             # Another process may have made it while we waited for the right to.
             if context := self._cache.find(key):
-                return context, False
-            return self._compile(draft, model, bucket), True
+                return context
+            return self._compile(draft, model, bucket)
 
     def _compile(self, draft: Draft, model: EncoderFile, bucket: Bucket) -> Context:
         request = Request(
