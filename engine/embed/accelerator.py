@@ -28,7 +28,7 @@ _ERRORS_IN_A_ROW = 3
 _RETRY_SECONDS, _RETRY_FACTOR = 60.0, 4
 
 # What will fail again however often it is tried.
-_HOPELESS = ("graph-not-served",)
+_HOPELESS = ("graph-not-served", "model-broken", "ran-on-cpu")
 
 # How long all shapes together may be measured.
 _MEASURING_MS = 3000.0

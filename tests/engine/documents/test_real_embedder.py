@@ -6,7 +6,7 @@ import pytest
 from sample_corpus import check_citations, write_corpus
 
 from engine.documents.indexer import Indexer
-from engine.embed.embedder import Embedder
+from engine.embed.embedder import Embedder, EmbedderOptions
 from engine.models import folder as model_folder
 from engine.store.interface import EmbeddingSpace
 from engine.store.opening import open_store
@@ -14,7 +14,7 @@ from engine.store.opening import open_store
 
 @pytest.fixture
 def embedder(minilm_folder):
-    opened = Embedder.open(model_folder.read(minilm_folder), threads=1)
+    opened = Embedder.open(model_folder.read(minilm_folder), EmbedderOptions(threads=1))
     yield opened
     opened.close()
 
