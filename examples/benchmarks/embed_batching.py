@@ -11,23 +11,21 @@ special ones included and padding left out. A query is 5 to 15 words.
 
 What it said of all-MiniLM-L6-v2 on Linux x86-64 with 2 cores, ONNX Runtime 1.32, in tokens/s:
 
-    tokens x rows a batch   median   longest run   padding
-    512 x 64 (used)          9,795         71 ms     1.9 %
-    512 x 8                  9,626         73 ms     1.7 %
-    256 x 64                 9,316         48 ms     0.7 %
-    1,024 x 64               9,203        128 ms     4.1 %
-    1 x 1                    8,994         45 ms     0.0 %
-    2,048 x 64               8,465        267 ms     7.6 %
-    4,096 x 64               7,367        495 ms    13.3 %
-    16,384 x 64              6,354      2,052 ms    23.1 %
-    as they come x 32        3,500      1,098 ms    53.5 %
+    tokens x rows a batch   median      best   longest run   padding
+    512 x 8                 11,732    11,989         61 ms     1.7 %
+    512 x 64 (used)         11,358    12,652         61 ms     1.8 %
+    1,024 x 64              11,281    12,109        109 ms     3.2 %
+    2,048 x 64              10,888    11,127        196 ms     5.7 %
+    256 x 64                10,730    10,747         44 ms     0.7 %
+    1 x 1                   10,480    10,658         42 ms     0.0 %
+    4,096 x 64              10,101    10,431        398 ms     7.3 %
+    as they come x 32        9,842    10,137        278 ms     8.6 %
+    16,384 x 64              9,317     9,364      1,377 ms     9.8 %
 
-Larger batches pad more and, presumably, push activations out of the cache (negative: the
-budgets of GPU servers, 16,384 tokens, are the slowest sorted way here). One text a run is near the
-best on this mix but loses a third on texts of 12 words (7,395 tokens/s against 11,693 for 512 x 64
-and 9,755 for 512 x 8; a separate script, best of 7). A query took 1.8 ms at p50 and 2.2 ms at p95
-on the idle machine, in another run than the table's; with other programs on both cores it took 10
-to 20 ms at p50.
+Larger batches gain nothing and keep others waiting (negative: the budgets of GPU servers, 16,384
+tokens, are the slowest). A batch never pads more than a tenth, whatever its budget. In another
+script 128 tokens reached 0.87 of 512, and two single-threaded sessions side by side 1.03 (7 rounds;
+not worth a second copy of the weights). A query took 1.95 ms at p50 and 2.49 ms at p95.
 """
 
 import argparse
