@@ -22,7 +22,7 @@ One product, best of 15 turns, GFLOP/s or the same number of whole ones:
     bfloat16                         -   no CPU kernel: NOT_IMPLEMENTED
 
 On a machine with nothing else to do, this file then said of the product: u8 x s8 5.1 times as fast
-as float32, u8 x u8 1.2, MatMulNBits 1.1 and 1.4, float16 0.95, s8 x s8 0.07; and of the whole model:
+as float32, u8 x u8 1.2, MatMulNBits 1.1 and 1.4, float16 0.95, s8 x s8 0.07; of the whole model:
 
     the bulk of embed.py   2.22 times as fast (5 rounds, 905 ms where float32 takes 2,004)
     cosine to float32      0.9981 at least, 0.9989 in the mean
