@@ -108,11 +108,10 @@ async def test_a_cancelled_answer_stops_within_a_token_and_the_next_call_works(c
             tasks.cancel_scope.cancel()
         with anyio.fail_after(30):
             answers = {"active": 1}
-            while answers["active"]:
+            while answers["active"] or answers["kv_bytes"]:
                 status = (await client.call_tool("status", {})).structured_content
                 answers = status["answers"]
         after = await client.call_tool("generate", {"prompt": PROMPT, "max_tokens": 4})
-    assert answers["kv_bytes"] == 0
     assert after.meta["completion_tokens"] == 4
 
 
