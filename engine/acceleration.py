@@ -134,7 +134,7 @@ class CompiledEncoder:
 
     def read_latencies(self) -> dict[str, object]:
         """What was measured of this model with this software on this machine; or nothing."""
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RecursionError):
             content: Any = json.loads(self._latencies.read_text(encoding="utf-8"))
             return cast("dict[str, object]", content) if isinstance(content, dict) else {}
         return {}
@@ -144,11 +144,10 @@ class CompiledEncoder:
         with suppress(OSError):
             folder = self._latencies.parent
             folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(
-                "w", dir=folder, delete=False, encoding="utf-8"
-            ) as new:
-                json.dump(latencies, new)
-            os.replace(new.name, self._latencies)
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".latencies-") as made_in:
+                new = Path(made_in) / self._latencies.name
+                new.write_text(json.dumps(latencies), encoding="utf-8")
+                os.replace(new, self._latencies)
 
 
 def _key(parts: Mapping[str, str]) -> str:

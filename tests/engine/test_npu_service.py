@@ -110,6 +110,18 @@ def test_the_next_start_uses_what_was_compiled(serve, right: np.ndarray, tmp_pat
     assert [f.stat().st_mtime_ns for f in tmp_path.glob("compiled/*/*.bin")] == [before]
 
 
+def test_damaged_latencies_are_measured_again_and_nothing_is_left_beside_them(
+    serve, tmp_path: Path
+) -> None:
+    serve().embedded()
+    (kept,) = tmp_path.glob("compiled/latencies-*.json")
+    kept.write_text("[" * 100_000)
+    _, provider, (shape,) = serve().embedded()
+    assert (provider, shape.median_ms > 0) == ("htp-simulator", True)
+    assert kept.read_text().startswith("{")
+    assert [path.name for path in tmp_path.glob("compiled/.latencies-*")] == []
+
+
 def test_a_truncated_context_is_made_again(serve, right: np.ndarray, tmp_path: Path) -> None:
     serve().embedded()
     (compiled,) = tmp_path.glob("compiled/*/*.bin")
