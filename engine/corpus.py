@@ -1,10 +1,11 @@
-"""Document, Chunk, Hit: nouns that documents, store and search share.
+"""Collection, Document, Chunk, Filter, Hit: nouns that documents, store and search share.
 
 Values only: nothing here reads a file or a database.
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 def document_id_of(path: str) -> str:
@@ -33,12 +34,27 @@ class Document:
     """0 for a document without words."""
     encoding: str = "utf-8"
     """How the bytes after a byte order mark decode: utf-8, utf-16-le, utf-16-be, or, where a guess
-    had to do, cp1252 or latin-1."""
+    had to do, another of Python's encodings; empty where the text was extracted."""
+    kind: str = "text"
+    """Which reader took it: markdown, text, rst, source, html, notebook, pdf, docx, csv, json-lines
+    or email."""
+    modified_ns: int = 0
+    """Modification time, nanoseconds since 1970."""
+    page_count: int = 0
+    """0 where the kind has no pages."""
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What the file says of itself, by lower-case names: author, date, subject, tags…"""
 
     @property
     def encoding_is_guessed(self) -> bool:
         """Whether the bytes are no valid Unicode, so that letters beyond ASCII may be wrong."""
-        return self.encoding in ("cp1252", "latin-1")
+        return self.encoding not in ("", "utf-8", "utf-16-le", "utf-16-be")
+
+    @property
+    def text_is_extracted(self) -> bool:
+        """Whether the text was taken out of another format, so that lines are lines of the text and
+        byte positions are those of the text in UTF-8."""
+        return not self.encoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +80,10 @@ class Chunk:
     """Exclusive."""
     token_count: int
     """As the embedder counts `embedded_text`, special tokens left out."""
+    page_start: int = 0
+    """1-based, inclusive; 0 where the document has no pages."""
+    page_end: int = 0
+    """1-based, inclusive."""
 
     @property
     def heading(self) -> str:
@@ -77,10 +97,63 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Collection:
+    """A folder or file that is kept indexed, under a name.
+
+    What lies below its root belongs to it. Where one collection lies in another, a document belongs
+    to both, and the inner one says what is included.
+    """
+
+    name: str
+    root: str
+    """Absolute, with symbolic links resolved."""
+    include: tuple[str, ...] = ()
+    """Patterns as in .gitignore, relative to the root; empty includes every known kind."""
+    exclude: tuple[str, ...] = ()
+    """Patterns as in .gitignore, relative to the root."""
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedFile:
+    """A file that was left out of the index, and why."""
+
+    path: str
+    """Fit to be shown: what is no Unicode in it is replaced."""
+    reason: str
+    size: int = -1
+    """As it was then; -1 where it was not looked at, so that it is tried again."""
+    stamp_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which documents may answer: all of what is set must hold."""
+
+    roots: tuple[str, ...] = ()
+    """At or under one of these absolute paths."""
+    path_globs: tuple[str, ...] = ()
+    """One of these matches: * any characters, / among them, ? one, [abc] one of these. A pattern
+    that is not absolute may begin behind any folder."""
+    kinds: tuple[str, ...] = ()
+    modified_after_ns: int = 0
+    modified_before_ns: int = 0
+    """Exclusive; 0 is no limit."""
+    metadata: tuple[tuple[str, str], ...] = ()
+    """Pairs of name and value; letter case does not count. A list matches by one of its parts."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every document may answer."""
+        return self == Filter()
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A chunk that answers a question, and how well."""
 
     document: Document
     chunk: Chunk
     score: float
-    """Cosine similarity of question and chunk, -1 to 1."""
+    """The higher, the better; what it is made of is `engine.search`'s."""
+    text_id: int = 0
+    """Which of the stored texts it is; chunks with the same text share one."""

@@ -210,7 +210,7 @@ class SqliteStore:
         vectors: list[bytes],
     ) -> None:
         database = self._database
-        database.rows("INSERT INTO documents VALUES (?,?,?,?,?,?,?,?,?)", astuple(document))
+        database.rows("INSERT INTO documents VALUES (?,?,?,?,?,?,?,?,?)", astuple(document)[:9])
         first = database.value("SELECT coalesce(max(chunk_id), 0) + 1 FROM chunks")
         database.run_many(
             f"INSERT INTO chunks (chunk_id, document_id, {_CHUNK}) VALUES (?,?,?,?,?,?,?,?,?,?)",
@@ -285,7 +285,7 @@ class SqliteStore:
 
 
 def _chunk_row(chunk: Chunk) -> tuple[Any, ...]:
-    ordinal, text, heading_path, *numbers = astuple(chunk)
+    ordinal, text, heading_path, *numbers = astuple(chunk)[:8]
     return ordinal, text, json.dumps(heading_path), *numbers
 
 

@@ -5,8 +5,8 @@ every citation can be checked against the file. What is no text is refused, neve
 """
 
 import codecs
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
 
@@ -53,16 +53,23 @@ class Reading:
 
     text: str
     encoding: str
+    """How the bytes decode; empty where the text was extracted from another format."""
     byte_start: int
     """Length of the byte order mark before the text."""
     lines: tuple[str, ...]
     """With their line ends; joined they are the text."""
     blocks: tuple[Block, ...]
+    pages: tuple[int, ...] = ()
+    """0-based number of the line that each page begins with; empty where there are no pages."""
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What the file says of itself, by lower-case names."""
 
     @property
     def title(self) -> str:
-        """The first heading, or nothing."""
-        return next((b.heading.text for b in self.blocks if b.heading and b.heading.text), "")
+        """What the file says is its title, or the first heading, or nothing."""
+        return self.metadata.get("title") or next(
+            (b.heading.text for b in self.blocks if b.heading and b.heading.text), ""
+        )
 
 
 class Reader(Protocol):
