@@ -30,7 +30,7 @@ from engine.runtime import providers
 from engine.runtime.qnn.context_cache import Context
 from engine.runtime.qnn.devices import Absence, Device
 from engine.runtime.qnn.options import NpuOptions
-from engine.search import Matches, nearest, search
+from engine.search.search import Matches, nearest, search
 from engine.store import opening
 from engine.store.interface import EmbeddingSpace, Store, StoreStatistics, Vectors
 

@@ -15,7 +15,7 @@ from engine.documents.indexer import IndexReport
 from engine.embed.embedder import Embeddings
 from engine.engine import Engine, ModelStatus
 from engine.errors import InvalidInput, StoreError
-from engine.search import Matches
+from engine.search.search import Matches
 from mcp_server.placement import placement
 from mcp_server.results import (
     AnswersEntry,
