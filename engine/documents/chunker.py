@@ -1,53 +1,28 @@
 """Cuts a document into chunks that fit the embedder.
 
 Knows the embedder only by how it counts tokens.
-Rule: chunks tile the text; none spans two sections, none is without words, and what belongs
-together is divided only where it does not fit: at blank lines, then lines, sentences, words.
+Rule: chunks tile the text; none spans two sections, none is without words, what belongs together is
+divided only where it does not fit, and an edit changes few chunks but those it is in.
 """
 
-import re
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import takewhile
 
 from engine.corpus import Chunk
+from engine.documents.costs import Costs, CountTokens
 from engine.documents.graphemes import safe_cut
-from engine.documents.readers.interface import Block, Reading
+from engine.documents.joining import joined
+from engine.documents.pieces import Divider, Piece
+from engine.documents.readers.interface import Reading
 
-CHUNKING = 1
+CHUNKING = 2
 """Number of these rules; a new one for every change makes all documents be cut anew."""
 
-CountTokens = Callable[[Sequence[str]], list[int]]
-"""Tokens of each text, special tokens left out."""
-
-# Longer chunks blur what they are about; 256 to 400 tokens is where retrieval is best.
-_MOST_TOKENS = 384
-
-# A text counts as one token for this many characters at least, however few the model sees in it:
-# a word of 1 MB is a single unknown token to WordPiece.
-_CHARACTERS_PER_TOKEN = 10
-
-# Pieces of a line that is too long for one chunk.
-_PIECE_CHARACTERS = 240
-_SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*\s+|[。！？]")
-_SPACE = re.compile(r"\s+")
-
-_HEADING_CHARACTERS = 120
-
-# Texts given to the tokenizer at once, whose encodings are in memory together: with all 300,000
-# lines of a file of 2 MB, indexing it took 486 MB; so, 134 MB.
-_TEXTS_COUNTED = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """What is never divided when chunks are filled."""
-
-    text: str
-    line: int
-    """0-based number of the line it begins in."""
-    cost: int
-    """Tokens it fills; 0 if it has no words."""
-    heading_path: tuple[str, ...]
+# Longer chunks blur what they are about; 256 to 400 tokens is where retrieval is best, and the
+# average is 73 % of the longest.
+_MOST_TOKENS = 440
 
 
 def cut(reading: Reading, count_tokens: CountTokens, max_tokens: int) -> list[Chunk]:
@@ -62,137 +37,20 @@ def cut(reading: Reading, count_tokens: CountTokens, max_tokens: int) -> list[Ch
         The chunks in order; none if the document has no words. Only a single character that is
         longer than `max_tokens` by itself makes a chunk that is longer.
     """
-    cutter = _Cutter(reading, count_tokens, max_tokens)
-    groups = _without_wordless(cutter.groups())
-    return _chunks(reading, list(cutter.fitting(groups)))
+    most = max(1, min(max_tokens, _MOST_TOKENS))
+    costs = Costs(count_tokens, most)
+    groups = _without_wordless(_groups(Divider(reading, costs, most)))
+    return list(_chunks(reading, _fitting(groups, costs, max_tokens)))
 
 
-class _Cutter:
-    """One document on its way: token counts of its lines and headings, each counted once."""
-
-    def __init__(self, reading: Reading, count_tokens: CountTokens, max_tokens: int) -> None:
-        self._reading = reading
-        self._count_tokens = count_tokens
-        self._max_tokens = max_tokens
-        self._most = max(1, min(max_tokens, _MOST_TOKENS))
-        self._costs = self._cost_of_each(reading.lines)
-        titles = sorted({_title(block) for block in reading.blocks})
-        self._titles = dict(zip(titles, self._counted(titles), strict=True))
-
-    def groups(self) -> Iterator[list[_Piece]]:
-        """Pieces that make a chunk each, by their estimated costs."""
-        for section in self._sections():
-            group: list[_Piece] = []
-            filled = 0
-            for piece in section:
-                room = self._room(group[0].heading_path) if group else 0
-                if filled and piece.cost and filled + piece.cost > room:
-                    yield group
-                    group, filled = [], 0
-                group.append(piece)
-                filled += piece.cost
-            if group:
-                yield group
-
-    def fitting(self, groups: Sequence[list[_Piece]]) -> Iterator[tuple[list[_Piece], int]]:
-        """Groups with their true token counts, divided further where the estimate was wrong."""
-        counts = self._counted([_embedded(group) for group in groups])
-        for group, count in zip(groups, counts, strict=True):
-            halves = _halves(group) if count > self._max_tokens else []
-            if halves:
-                yield from self.fitting(halves)
-            else:
-                yield group, count
-
-    def _sections(self) -> Iterator[list[_Piece]]:
-        """Pieces of each run of blocks below one heading, or below several with nothing between."""
-        section: list[_Piece] = []
-        has_body = False
-        path: list[tuple[int, str]] = []
-        for block in self._reading.blocks:
-            if block.heading:
-                if has_body:
-                    yield section
-                    section, has_body = [], False
-                level = block.heading.level
-                path = [outer for outer in path if outer[0] < level]
-            heading_path = self._fitting_path(tuple(title for _, title in path if title))
-            pieces = list(self._pieces(block.start, block.end, heading_path))
-            section += pieces
-            if block.heading:
-                path.append((block.heading.level, _title(block)))
-            else:
-                has_body = has_body or any(piece.cost for piece in pieces)
-        yield section
-
-    def _pieces(
-        self, start: int, end: int, path: tuple[str, ...], *, by_paragraph: bool = True
-    ) -> Generator[_Piece]:
-        """The lines from `start` to `end`, whole if they fit, else divided as finely as needed."""
-        lines = self._reading.lines
-        cost = sum(self._costs[start:end])
-        if cost <= self._room(path):
-            yield _Piece("".join(lines[start:end]), start, cost, path)
-        elif by_paragraph:
-            for first, last in _paragraphs(lines, start, end):
-                yield from self._pieces(first, last, path, by_paragraph=False)
-        elif end - start > 1:
-            for number in range(start, end):
-                yield from self._pieces(number, number + 1, path, by_paragraph=False)
-        else:
-            parts = list(_parts(lines[start]))
-            for part, part_cost in zip(parts, self._cost_of_each(parts), strict=True):
-                yield _Piece(part, start, part_cost, path)
-
-    def _room(self, path: tuple[str, ...]) -> int:
-        return self._most - self._path_cost(path)
-
-    def _path_cost(self, path: tuple[str, ...]) -> int:
-        return sum(self._titles[title] + 1 for title in path)
-
-    def _fitting_path(self, path: tuple[str, ...]) -> tuple[str, ...]:
-        """The innermost headings that leave two thirds of a chunk to its text."""
-        while 3 * self._path_cost(path) > self._most:
-            path = path[1:]
-        return path
-
-    def _cost_of_each(self, texts: Sequence[str]) -> list[int]:
-        """Tokens each text fills; what is certainly too long for a chunk is not even counted."""
-        words = [text.strip() for text in texts]
-        longest = self._most * _CHARACTERS_PER_TOKEN
-        counted = sorted({text for text in words if 0 < len(text) <= longest})
-        counts = dict(zip(counted, self._counted(counted), strict=True))
-        return [_cost(text, counts.get(text)) for text in words]
-
-    def _counted(self, texts: Sequence[str]) -> list[int]:
-        slices = range(0, len(texts), _TEXTS_COUNTED)
-        return [n for at in slices for n in self._count_tokens(texts[at : at + _TEXTS_COUNTED])]
+def _groups(divider: Divider) -> Iterator[list[Piece]]:
+    for pieces in divider.sections():
+        yield from joined(pieces, [divider.room(piece.heading_path) for piece in pieces])
 
 
-def _cost(words: str, tokens: int | None) -> int:
-    """Tokens that words fill; None for what was not counted because it is blank or too long."""
-    if not words or tokens == 0:
-        return 0
-    return max(tokens or 0, len(words) // _CHARACTERS_PER_TOKEN + 1)
-
-
-def _chunks(reading: Reading, groups: Sequence[tuple[list[_Piece], int]]) -> list[Chunk]:
-    chunks: list[Chunk] = []
-    byte_start = reading.byte_start
-    for ordinal, (group, tokens) in enumerate(groups):
-        text = _text(group)
-        byte_end = byte_start + len(text.encode(reading.encoding))
-        first = group[0].line + 1
-        last = first + text.count("\n") - text.endswith("\n")
-        path = group[0].heading_path
-        chunks.append(Chunk(ordinal, text, path, first, last, byte_start, byte_end, tokens))
-        byte_start = byte_end
-    return chunks
-
-
-def _without_wordless(groups: Iterator[list[_Piece]]) -> list[list[_Piece]]:
+def _without_wordless(groups: Iterator[list[Piece]]) -> list[list[Piece]]:
     """Groups without words join the one before, or after; if there is no other, nothing is left."""
-    kept: list[list[_Piece]] = []
+    kept: list[list[Piece]] = []
     for group in groups:
         if kept and not (_has_words(group) and _has_words(kept[-1])):
             kept[-1] = kept[-1] + group
@@ -201,11 +59,58 @@ def _without_wordless(groups: Iterator[list[_Piece]]) -> list[list[_Piece]]:
     return kept if kept and _has_words(kept[0]) else []
 
 
-def _has_words(group: list[_Piece]) -> bool:
+def _fitting(
+    groups: Sequence[list[Piece]], costs: Costs, max_tokens: int
+) -> Iterator[tuple[list[Piece], int]]:
+    """Groups with their true token counts, divided further where the estimate was wrong."""
+    counts = costs.tokens([_chunk(group).embedded_text for group in groups])
+    for group, count in zip(groups, counts, strict=True):
+        halves = _halves(group) if count > max_tokens else []
+        if halves:
+            yield from _fitting(halves, costs, max_tokens)
+        else:
+            yield group, count
+
+
+def _chunks(reading: Reading, groups: Iterator[tuple[list[Piece], int]]) -> Iterator[Chunk]:
+    byte_start = reading.byte_start
+    for ordinal, (group, tokens) in enumerate(groups):
+        chunk = _chunk(group)
+        byte_end = byte_start + len(chunk.text.encode(reading.encoding or "utf-8"))
+        first = group[0].line
+        last = first + chunk.text.count("\n") - chunk.text.endswith("\n")
+        yield replace(
+            chunk,
+            ordinal=ordinal,
+            line_start=first + 1,
+            line_end=last + 1,
+            byte_start=byte_start,
+            byte_end=byte_end,
+            token_count=tokens,
+            page_start=_page(reading, first),
+            page_end=_page(reading, last),
+        )
+        byte_start = byte_end
+
+
+def _chunk(group: list[Piece]) -> Chunk:
+    """A chunk that does not know yet where it is: its text and the headings above all of it."""
+    text = "".join(piece.text for piece in group)
+    outermost, innermost = (pick(piece.heading_path for piece in group) for pick in (min, max))
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(outermost, innermost, strict=False))
+    return Chunk(0, text, tuple(title for title, _ in alike), 0, 0, 0, 0, 0)
+
+
+def _page(reading: Reading, line: int) -> int:
+    """1-based page of a line, 0 where there are none."""
+    return max(1, bisect_right(reading.pages, line)) if reading.pages else 0
+
+
+def _has_words(group: list[Piece]) -> bool:
     return any(piece.cost for piece in group)
 
 
-def _halves(group: list[_Piece]) -> list[list[_Piece]]:
+def _halves(group: list[Piece]) -> list[list[Piece]]:
     """A group as two that both have words, or nothing if it is a single character."""
     worded = [number for number, piece in enumerate(group) if piece.cost]
     middle = worded[len(worded) // 2]
@@ -220,46 +125,3 @@ def _halves(group: list[_Piece]) -> list[list[_Piece]]:
     line = piece.line + before.text.count("\n")
     after = replace(piece, text=piece.text[place:], line=line)
     return [[*group[:middle], before], [after, *group[middle + 1 :]]]
-
-
-def _paragraphs(lines: Sequence[str], start: int, end: int) -> Iterator[tuple[int, int]]:
-    first = start
-    for number in range(start + 1, end):
-        if lines[number].strip() and not lines[number - 1].strip():
-            yield first, number
-            first = number
-    yield first, end
-
-
-def _parts(line: str) -> Iterator[str]:
-    """A long line in short parts that end with a sentence, a word or at least a character."""
-    start = 0
-    while len(line) - start > _PIECE_CHARACTERS:
-        end = _part_end(line, start)
-        yield line[start:end]
-        start = end
-    if start < len(line):
-        yield line[start:]
-
-
-def _part_end(line: str, start: int) -> int:
-    longest = start + _PIECE_CHARACTERS
-    for pattern in (_SENTENCE_END, _SPACE):
-        found = [match.end() for match in pattern.finditer(line, start + 1, longest)]
-        ends = [end for end in found if safe_cut(line, end) == end]
-        if ends and ends[-1] - start >= _PIECE_CHARACTERS // 4:
-            return ends[-1]
-    return safe_cut(line, longest)
-
-
-def _title(block: Block) -> str:
-    text = block.heading.text if block.heading else ""
-    return text[: safe_cut(text, _HEADING_CHARACTERS)] if len(text) > _HEADING_CHARACTERS else text
-
-
-def _text(group: list[_Piece]) -> str:
-    return "".join(piece.text for piece in group)
-
-
-def _embedded(group: list[_Piece]) -> str:
-    return Chunk(0, _text(group), group[0].heading_path, 0, 0, 0, 0, 0).embedded_text

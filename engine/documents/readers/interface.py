@@ -33,6 +33,9 @@ class Heading:
     level: int
     """1 is the outermost."""
     text: str
+    divides: bool = True
+    """Whether no chunk reaches across it. The names of functions do not divide: several short ones
+    share a chunk. An empty text ends what is below such a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Reading:
     def title(self) -> str:
         """What the file says is its title, or the first heading, or nothing."""
         return self.metadata.get("title") or next(
-            (b.heading.text for b in self.blocks if b.heading and b.heading.text), ""
+            (h.text for b in self.blocks if (h := b.heading) and h.divides and h.text), ""
         )
 
 
