@@ -170,7 +170,7 @@ def _found(path: str, info: os.stat_result) -> FoundFile | Skipped:
         return Skipped(_shown(path), "it is no regular file")
     if _shown(path) != path:
         return Skipped(_shown(path), "its name is no valid Unicode")
-    if reason := why_too_large(info.st_size):
+    if reason := why_too_large(info.st_size, kinds.kind_of(path).largest_bytes):
         return Skipped(path, reason)
     return FoundFile(path, info.st_size, stamp_ns(info))
 

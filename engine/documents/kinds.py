@@ -1,36 +1,85 @@
-"""Which reader takes which file, by the end of its name."""
+"""Kinds of documents: which reader takes which file, by the end of its name.
 
+Foreign formats are read by code that crashes, hangs and eats memory on hostile files: their readers
+are named here and loaded by `reading_program`, in a process of its own.
+"""
+
+from dataclasses import dataclass
 from pathlib import PurePath
 
 from engine.documents.readers.interface import Reader, Reading
 from engine.documents.readers.markdown import read_markdown
 from engine.documents.readers.plain import read_source, read_text
+from engine.documents.readers.table import read_json_lines, read_table
 
-_MARKDOWN = "md markdown mdown mkd mdx qmd rmd"
-_TEXT = "txt text rst adoc asciidoc org log tex bib srt vtt csv tsv html htm xhtml xml"
-_SOURCE = """
-    py pyi pyx c h cc cpp cxx hh hpp hxx m mm cs java kt kts scala groovy gradle go rs swift zig nim
-    d dart js mjs cjs jsx ts mts cts tsx vue svelte astro php rb pl pm lua r jl hs elm ml mli fs fsx
-    fsi ex exs erl hrl clj cljs cljc lisp el scm rkt sh bash zsh fish ps1 psm1 bat cmd sql graphql
-    gql proto thrift asm s v sv vhd vhdl f90 f95 for pas vb tcl awk cmake mk css scss sass less json
-    jsonc json5 jsonl yaml yml toml ini cfg conf properties tf hcl nix
-"""
+_MB = 1024 * 1024
+
+# Some 2,000 pages of text. What is larger was not written by anybody.
+_WRITTEN = 10 * _MB
+# Settings and schemas are written; what is larger was exported by a program.
+_EXPORTED = 2 * _MB
+# Pictures count in these, and are not read.
+_WITH_PICTURES = 100 * _MB
+# Of one table or list of records: some 10,000 chunks.
+_RECORDS = 10 * _MB
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is known of all files of one kind."""
+
+    name: str
+    """See `Document.kind`."""
+    largest_bytes: int
+    """Of a file that is read."""
+    reader: Reader | str
+    """Or where it is below `engine.documents.readers`, as module:function, to be read outside."""
+    has_title: bool = True
+    """Whether its first heading is what a person would call it, where it gives no title itself."""
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is read in a process of its own."""
+        return isinstance(self.reader, str)
+
+
+_KINDS = (
+    (Kind("markdown", _WRITTEN, read_markdown), "md markdown mdown mkd mdx qmd rmd"),
+    (Kind("text", _WRITTEN, read_text), "txt text rst adoc asciidoc org tex bib srt vtt"),
+    (Kind("text", _EXPORTED, read_text), "log xml"),
+    (
+        Kind("source", _WRITTEN, read_source),
+        """
+        py pyi pyx c h cc cpp cxx hh hpp hxx m mm cs java kt kts scala groovy gradle go rs swift zig
+        nim d dart js mjs cjs jsx ts mts cts tsx vue svelte astro php rb pl pm lua r jl hs elm ml
+        mli fs fsx fsi ex exs erl hrl clj cljs cljc lisp el scm rkt sh bash zsh fish ps1 psm1 bat
+        cmd graphql gql proto thrift asm s v sv vhd vhdl f90 f95 for pas vb tcl awk cmake mk css
+        scss sass less toml ini cfg conf properties tf hcl nix
+        """,
+    ),
+    (Kind("source", _EXPORTED, read_source), "sql json jsonc json5 yaml yml"),
+    (Kind("csv", _RECORDS, read_table, has_title=False), "csv tsv"),
+    (Kind("json-lines", _RECORDS, read_json_lines), "jsonl ndjson"),
+    (Kind("html", _WRITTEN, "html:read_html"), "html htm xhtml"),
+    (Kind("notebook", 20 * _MB, "notebook:read_notebook"), "ipynb"),
+    (Kind("pdf", _WITH_PICTURES, "pdf:read_pdf", has_title=False), "pdf"),
+    (Kind("docx", _WITH_PICTURES, "docx:read_docx"), "docx docm"),
+    (Kind("email", 50 * _MB, "mail:read_message"), "eml"),
+    (Kind("email", 50 * _MB, "mail:read_mailbox", has_title=False), "mbox"),
+)
 _NAMES = """
     readme license licence copying authors contributors changelog changes news notice todo install
     makefile gnumakefile dockerfile containerfile rakefile gemfile procfile justfile jenkinsfile
     vagrantfile codeowners
 """
-
-_READERS: dict[str, Reader] = {
-    **{"." + suffix: read_markdown for suffix in _MARKDOWN.split()},
-    **{"." + suffix: read_text for suffix in _TEXT.split()},
-    **{"." + suffix: read_source for suffix in _SOURCE.split()},
-    **dict.fromkeys(_NAMES.split(), read_text),
+_KIND_OF: dict[str, Kind] = {
+    **{"." + suffix: kind for kind, suffixes in _KINDS for suffix in suffixes.split()},
+    **dict.fromkeys(_NAMES.split(), Kind("text", _WRITTEN, read_text)),
 }
 
 _DOCUMENTS = """
-    pdf:PDF doc:Word docx:Word odt:OpenDocument rtf:RTF ppt:PowerPoint pptx:PowerPoint xls:Excel
-    xlsx:Excel epub:EPUB ipynb:Jupyter
+    doc:Word-97 odt:OpenDocument rtf:RTF ppt:PowerPoint pptx:PowerPoint xls:Excel xlsx:Excel
+    epub:EPUB msg:Outlook
 """
 # Large, and nothing that anybody looks for is written there.
 _GENERATED = {
@@ -46,7 +95,7 @@ _UNREAD = {
 
 def is_read(name: str) -> bool:
     """Whether files of that name are covered."""
-    return _key(name) in _READERS and not why_unread(name)
+    return _key(name) in _KIND_OF and not why_unread(name)
 
 
 def why_unread(name: str) -> str:
@@ -55,13 +104,21 @@ def why_unread(name: str) -> str:
     return next((reason for ending, reason in _UNREAD.items() if lower.endswith(ending)), "")
 
 
+def kind_of(name: str) -> Kind:
+    """The kind of a file whose name or path `is_read`."""
+    return _KIND_OF[_key(name)]
+
+
 def read(name: str, content: bytes) -> Reading:
-    """Reads a file whose name `is_read`.
+    """Reads a file of a kind that is not foreign.
 
     Raises:
         Unreadable: The bytes are no text.
     """
-    return _READERS[_key(name)](content)
+    reader = kind_of(name).reader
+    if isinstance(reader, str):
+        raise TypeError(f"{name} is to be read by engine.documents.reading")
+    return reader(content)
 
 
 def _key(name: str) -> str:

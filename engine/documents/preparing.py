@@ -3,17 +3,17 @@
 Knows no store and no model.
 """
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from engine.corpus import Chunk, Document, document_id_of
 from engine.documents import kinds
 from engine.documents.chunker import CountTokens, cut
-from engine.documents.contents import Contents, Unsettled, read_contents
+from engine.documents.contents import Moment, Unsettled, read_contents, read_moment
 from engine.documents.finder import FoundFile, Skipped
 from engine.documents.readers.interface import Reading, Unreadable
+from engine.documents.reading import ReadingProcess
 
 NowNs = Callable[[], int]
 """Nanoseconds since 1970."""
@@ -23,6 +23,21 @@ NowNs = Callable[[], int]
 _COARSEST_STEP_NS = 2_000_000_000
 
 _TITLE_CHARACTERS = 200
+
+# What a file says of itself may be anything: this is what a list of documents can show.
+_METADATA_ENTRIES = 20
+_METADATA_NAME_CHARACTERS = 50
+_METADATA_CHARACTERS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """What the embedder takes."""
+
+    count_tokens: CountTokens
+    """How it counts."""
+    max_tokens: int
+    """Of one text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +53,8 @@ class AsKnown:
     """A file whose content is as it was indexed."""
 
     stamp_ns: int
-    """As it is now."""
+    """As it is now, like the modification time."""
+    modified_ns: int
 
 
 def prepare(
@@ -48,46 +64,101 @@ def prepare(
     max_tokens: int,
     now_ns: NowNs,
 ) -> Prepared | AsKnown | Skipped:
+    """As `preparing`, to its end, with a process of its own for a foreign document."""
+    with ReadingProcess() as process:
+        steps = preparing(file, known_sha256, Cutting(count_tokens, max_tokens), process, now_ns)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
+
+
+def preparing(
+    file: FoundFile,
+    known_sha256: str,
+    cutting: Cutting,
+    process: ReadingProcess,
+    now_ns: NowNs,
+) -> Generator[None, None, Prepared | AsKnown | Skipped]:
     """Prepares a file.
+
+    Closing the generator gives the file up.
 
     Args:
         file: The file.
         known_sha256: Of its content as it was indexed; empty if it is to be cut in any case.
-        count_tokens: How the embedder counts.
-        max_tokens: What it takes of one text.
+        cutting: What the embedder takes.
+        process: Reads foreign documents.
         now_ns: The clock that files are dated by.
+
+    Yields:
+        Several times a second where reading takes that long.
     """
     try:
-        contents = _settled(read_contents(file.path), now_ns())
-        sha256 = hashlib.sha256(contents.content).hexdigest()
-        if sha256 == known_sha256:
-            return AsKnown(contents.stamp_ns)
-        reading = kinds.read(PurePath(file.path).name, contents.content)
+        moment, reading = yield from _read(file.path, known_sha256, process)
     except OSError as error:
         return Skipped(file.path, f"it cannot be read ({error.strerror})", unseen=True)
     except Unreadable as error:
         return Skipped(file.path, str(error), unseen=isinstance(error, Unsettled))
-    chunks = cut(reading, count_tokens, max_tokens)
-    return Prepared(_document(file, contents, sha256, reading, len(chunks)), chunks)
+    moment = _settled(moment, now_ns())
+    if not reading:
+        return AsKnown(moment.stamp_ns, moment.modified_ns)
+    chunks = cut(reading, cutting.count_tokens, cutting.max_tokens)
+    return Prepared(_document(file.path, moment, reading, len(chunks)), chunks)
 
 
-def _settled(contents: Contents, now_ns: int) -> Contents:
+def _read(
+    path: str, known_sha256: str, process: ReadingProcess
+) -> Generator[None, None, tuple[Moment, Reading | None]]:
+    """What a file holds, or nothing if it is what is known; tried again if it changed meanwhile."""
+    kind = kinds.kind_of(path)
+    if not kind.is_foreign:
+        contents = read_contents(path, kind.largest_bytes)
+        if contents.moment.sha256 == known_sha256:
+            return contents.moment, None
+        return contents.moment, kinds.read(path, contents.content)
+    for last in (False, True):
+        moment = read_moment(path, kind.largest_bytes)
+        if moment.sha256 == known_sha256:
+            return moment, None
+        try:
+            return moment, (yield from process.read(path, moment))
+        except Unsettled:
+            if last:
+                raise
+    raise AssertionError("the last time returns or raises")
+
+
+def _settled(moment: Moment, now_ns: int) -> Moment:
     """With no stamp where it says nothing, so that the next run compares hashes."""
-    young = contents.stamp_ns > now_ns - _COARSEST_STEP_NS
-    return replace(contents, stamp_ns=0) if young else contents
+    young = moment.stamp_ns > now_ns - _COARSEST_STEP_NS
+    return replace(moment, stamp_ns=0) if young else moment
 
 
-def _document(
-    file: FoundFile, contents: Contents, sha256: str, reading: Reading, chunk_count: int
-) -> Document:
+def _document(path: str, moment: Moment, reading: Reading, chunk_count: int) -> Document:
+    kind = kinds.kind_of(path)
+    title = reading.title if kind.has_title else reading.metadata.get("title", "")
     return Document(
-        document_id=document_id_of(file.path),
-        path=file.path,
-        title=reading.title[:_TITLE_CHARACTERS] or PurePath(file.path).name,
-        content_sha256=sha256,
-        size=len(contents.content),
-        stamp_ns=contents.stamp_ns,
+        document_id=document_id_of(path),
+        path=path,
+        title=" ".join(title.split())[:_TITLE_CHARACTERS] or PurePath(path).name,
+        content_sha256=moment.sha256,
+        size=moment.size,
+        stamp_ns=moment.stamp_ns,
         line_count=len(reading.lines),
         chunk_count=chunk_count,
         encoding=reading.encoding,
+        kind=kind.name,
+        modified_ns=moment.modified_ns,
+        page_count=len(reading.pages),
+        metadata=_bounded(reading.metadata),
     )
+
+
+def _bounded(metadata: Mapping[str, str]) -> dict[str, str]:
+    entries = [(name.lower(), value) for name, value in metadata.items() if name and value]
+    return {
+        name[:_METADATA_NAME_CHARACTERS]: value[:_METADATA_CHARACTERS]
+        for name, value in entries[:_METADATA_ENTRIES]
+    }

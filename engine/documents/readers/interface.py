@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
 
+from engine.documents.readers import encodings
+
 # A text file may hold a few stray control bytes; more than this share, and it is something else.
 _MOST_CONTROL_SHARE = 0.3
 _CONTROL = bytes(set(range(0x20)) - set(b"\t\n\v\f\r\b\x1b")) + b"\x7f"
@@ -19,7 +21,6 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_GUESSES = ("utf-8", "cp1252", "latin-1")
 
 
 class Unreadable(Exception):
@@ -88,7 +89,7 @@ class Reader(Protocol):
 
 
 def decode(content: bytes) -> tuple[str, str, int]:
-    """Decodes a file: Unicode by its mark, UTF-8 without one, else a guess that always holds.
+    """Decodes a file: Unicode by its mark, UTF-8 without one, else a guess.
 
     Returns:
         The text, the encoding, and the length of the byte order mark.
@@ -99,11 +100,14 @@ def decode(content: bytes) -> tuple[str, str, int]:
     mark, encoding = next(((m, e) for m, e in _MARKS if content.startswith(m)), (b"", ""))
     body = content[len(mark) :]
     if encoding.startswith("utf-16"):
-        text = _decoded(body, (encoding,))[0]
+        text = _decoded(body, encoding)
         _refuse_binary(text.encode())
         return text, encoding, len(mark)
     _refuse_binary(body)
-    return *_decoded(body, _GUESSES), len(mark)
+    try:
+        return body.decode(), "utf-8", len(mark)
+    except UnicodeDecodeError:
+        return *encodings.guessed(body), len(mark)
 
 
 def split_lines(text: str) -> tuple[str, ...]:
@@ -119,13 +123,11 @@ def blocks_from(starts: Iterable[int], lines: Sequence[str]) -> tuple[Block, ...
     return tuple(Block(start, end) for start, end in pairwise(bounds))
 
 
-def _decoded(body: bytes, encodings: Sequence[str]) -> tuple[str, str]:
-    for encoding in encodings:
-        try:
-            return body.decode(encoding), encoding
-        except UnicodeDecodeError:
-            continue
-    raise Unreadable(f"it is marked as {encodings[0]}, but is not")
+def _decoded(body: bytes, encoding: str) -> str:
+    try:
+        return body.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"it is marked as {encoding}, but is not") from error
 
 
 def _refuse_binary(content: bytes) -> None:

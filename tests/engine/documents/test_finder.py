@@ -61,10 +61,10 @@ def test_hidden_generated_and_installed_files_are_passed_over(folder):
 
 
 def test_documents_that_cannot_be_read_yet_are_named(folder):
-    _write(folder, "paper.pdf", "letter.docx")
+    _write(folder, "slides.pptx", "letter.odt")
     assert _reasons(folder) == {
-        "paper.pdf": "PDF files are not read yet",
-        "letter.docx": "Word files are not read yet",
+        "slides.pptx": "PowerPoint files are not read yet",
+        "letter.odt": "OpenDocument files are not read yet",
     }
 
 
@@ -98,16 +98,18 @@ def test_an_ignore_file_with_invalid_lines_still_holds(folder):
 
 
 def test_a_file_named_itself_is_what_it_is_in_its_folder(folder):
-    _write(folder, ".hidden.md", "note.unknown", "paper.pdf", "drafts/a.md", "drafts/b.md", "c.md")
+    _write(
+        folder, ".hidden.md", "note.unknown", "slides.pptx", "drafts/a.md", "drafts/b.md", "c.md"
+    )
     (folder / "drafts" / ".gitignore").write_text("a.md\n")
     outcomes = {}
-    for name in (".hidden.md", "note.unknown", "paper.pdf", "drafts/a.md"):
+    for name in (".hidden.md", "note.unknown", "slides.pptx", "drafts/a.md"):
         (found,) = find(folder / name)
         outcomes[name] = found.reason
     assert outcomes == {
         ".hidden.md": "it is hidden",
         "note.unknown": "its kind is not indexed",
-        "paper.pdf": "PDF files are not read yet",
+        "slides.pptx": "PowerPoint files are not read yet",
         "drafts/a.md": f"{folder / 'drafts' / '.gitignore'} leaves it out",
     }
     for name in ("drafts/b.md", "c.md"):
@@ -131,10 +133,10 @@ def test_files_that_programs_write_are_named_with_the_reason(folder):
 
 
 def test_a_large_file_is_skipped_with_its_size(folder):
-    (folder / "large.txt").write_bytes(b"x" * 3_000_000)
-    (folder / "fits.txt").write_bytes(b"x" * 2 * 1024 * 1024)
+    (folder / "large.txt").write_bytes(b"x" * 11_000_000)
+    (folder / "fits.txt").write_bytes(b"x" * 10 * 1024 * 1024)
     assert _names(folder) == ["fits.txt"]
-    assert _reasons(folder) == {"large.txt": "it is larger than 2 MB (3.0 MB)"}
+    assert _reasons(folder) == {"large.txt": "it is larger than 10 MB (11.0 MB)"}
 
 
 @needs_posix

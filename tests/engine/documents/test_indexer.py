@@ -221,7 +221,7 @@ def test_binary_and_broken_files_are_skipped_and_the_others_indexed(index, store
     (folder / "b.txt").write_bytes(b"PK\x03\x04\0\0\0")
     (folder / "c.txt").write_bytes(bytes(range(1, 32)) * 9)
     (folder / "d.txt").write_bytes(b"\xff\xfe\x00")
-    (folder / "e.txt").write_bytes(b"x" * 3_000_000)
+    (folder / "e.txt").write_bytes(b"x" * 11_000_000)
     report = index()
     assert report.indexed == 1
     reasons = {Path(skipped.path).name: skipped.reason for skipped in report.skipped}
