@@ -56,6 +56,11 @@ class ReadingProcess:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process, if there is one."""
+        return self._process.pid if self._process else None
+
     def close(self) -> None:
         """Ends the process; may be called twice. The next file would start another."""
         if self._connection:

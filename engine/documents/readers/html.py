@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 
 from bs4 import BeautifulSoup, Tag
+from bs4.element import PreformattedString
 from bs4.exceptions import ParserRejectedMarkup
 from markdownify import MarkdownConverter
 
@@ -82,6 +83,9 @@ def _parsed(text: str) -> BeautifulSoup:
 def _add(soup: BeautifulSoup, extraction: Extraction) -> None:
     for tag in soup(["head", "title", *_LEFT_OUT]):
         tag.decompose()
+    # Comments, declarations and instructions.
+    for unsaid in soup.find_all(string=_is_unsaid):
+        unsaid.extract()
     for image in soup("img"):
         image.replace_with(str(image.get("alt") or ""))
     try:
@@ -89,6 +93,10 @@ def _add(soup: BeautifulSoup, extraction: Extraction) -> None:
     except RecursionError:
         # Nested more deeply than any page that was written: what it says, without its shape.
         extraction.add_text(soup.get_text("\n"))
+
+
+def _is_unsaid(text: object) -> bool:
+    return isinstance(text, PreformattedString)
 
 
 def _metadata(soup: BeautifulSoup) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ from contextlib import closing
 from ctypes import c_double
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import median
+from statistics import median_low
 
 import pypdfium2
 from pypdfium2 import PdfDocument, PdfiumError, PdfTextPage, raw
@@ -40,8 +40,8 @@ _SPACE_OR_DOT = re.compile(r"[\s.]+")
 @dataclass(frozen=True, slots=True)
 class _Line:
     text: str
-    top: float
-    """From the bottom of the page, in points."""
+    height: float
+    """Above the bottom of the page, in points."""
     size: float
     """Of its first letter, in points."""
 
@@ -103,14 +103,16 @@ def _located(text: str, page: PdfTextPage) -> Iterator[_Line]:
         if words:
             first = place + line.index(words[0])
             index = raw.FPDFText_GetCharIndexFromTextIndex(page, first)
-            yield _Line(line.rstrip("\r"), _top(page, index), raw.FPDFText_GetFontSize(page, index))
+            yield _Line(
+                line.rstrip("\r"), _height(page, index), raw.FPDFText_GetFontSize(page, index)
+            )
         place += len(line) + 1
 
 
-def _top(page: PdfTextPage, index: int) -> float:
-    left, right, bottom, top = c_double(), c_double(), c_double(), c_double()
-    raw.FPDFText_GetCharBox(page, index, left, right, bottom, top)
-    return bottom.value
+def _height(page: PdfTextPage, index: int) -> float:
+    across, up = c_double(), c_double()
+    raw.FPDFText_GetCharOrigin(page, index, across, up)
+    return up.value
 
 
 def _add_page(lines: Sequence[_Line], entries: Sequence[_Entry], extraction: Extraction) -> None:
@@ -156,8 +158,8 @@ def _key(text: str) -> str:
 
 
 def _paragraph_starts(lines: Sequence[_Line]) -> set[int]:
-    gaps = [before.top - after.top for before, after in pairwise(lines)]
-    usual = median([gap for gap in gaps if gap > 0] or [0.0])
+    gaps = [before.height - after.height for before, after in pairwise(lines)]
+    usual = median_low([gap for gap in gaps if gap > 0] or [0.0])
     # What goes up begins a column.
     return {
         number

@@ -7,8 +7,9 @@ import pytest
 from engine.documents.readers.interface import Unreadable, decode, split_lines
 from engine.documents.readers.markdown import read_markdown
 from engine.documents.readers.plain import read_source, read_text
+from engine.documents.readers.table import read_json_lines, read_table
 
-READERS = [read_text, read_source, read_markdown]
+READERS = [read_text, read_source, read_markdown, read_table, read_json_lines]
 
 
 @pytest.fixture(params=READERS, ids=lambda reader: reader.__name__)
@@ -75,7 +76,20 @@ def test_terminal_colours_and_form_feeds_are_text():
 def test_any_bytes_are_read_exactly_or_refused(reader):
     random = Random(5)
     marks = [b"", b"", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"]
-    scraps = [b"# a\n", b"```\n", b"---\n", b"\r", b"\n\n", b"<!--", b"| a |", b"\xc3", b"\xe6\x97"]
+    scraps = [
+        b'a,"b',
+        b'"',
+        "\u6771\u4eac".encode("cp932"),
+        b"# a\n",
+        b"```\n",
+        b"---\n",
+        b"\r",
+        b"\n\n",
+        b"<!--",
+        b"| a |",
+        b"\xc3",
+        b"\xe6\x97",
+    ]
     read = 0
     for _ in range(1500):
         parts = [
