@@ -1,0 +1,135 @@
+"""Joins what keyword search and search by meaning found into one list of scores.
+
+Pure: knows neither texts nor stores. Every part of a score is kept, so that it can be explained.
+Rule: only the first 200 of either list earn points, and those below follow by their rank, so that
+asking for more never changes the order of what came before.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal, Protocol
+
+from engine.search.query import Query
+
+FusionMethod = Literal["min-max", "reciprocal-rank"]
+
+DEPTH = 200
+"""How many of either list earn points: on five test collections 200 was as good as 1,000 and a
+little better than 100."""
+
+# Cormack, Clarke and Buettcher 2009.
+_RANK_CONSTANT = 60
+
+# The share of meaning. On five collections of abstracts and 596 questions an even weight was within
+# 0.01 nDCG@10 of the best for questions of up to 30 words, more meaning better for longer ones.
+_USUAL_SHARE = 0.5
+_SHARE_OF_LONG_QUESTIONS = 0.6
+_SHARE_OF_IDENTIFIERS = 0.3
+_LONG_QUESTION_WORDS = 30
+
+
+class Candidate(Protocol):
+    """A text as the store found it; the score is better the higher it is."""
+
+    @property
+    def text_id(self) -> int: ...
+
+    @property
+    def score(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one way of searching says of a text."""
+
+    rank: int
+    """1 is the best."""
+    raw: float
+    """BM25, the sign turned so that more is better, or the cosine similarity."""
+    normalised: float
+    """From 0 to 1; 0 beyond the depth that earns points."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """A text's score: `dense_share` of its dense part and the rest of its lexical part."""
+
+    text_id: int
+    score: float
+    """From 0 to 1."""
+    dense_share: float
+    lexical: Part | None
+    """None if keyword search did not find it; it then earns nothing."""
+    dense: Part | None
+
+    @property
+    def best_rank(self) -> int:
+        """The better of its two ranks."""
+        return min(part.rank for part in (self.lexical, self.dense) if part)
+
+
+def dense_share(query: Query) -> float:
+    """How much meaning counts against keywords for a question, from 0 to 1."""
+    if query.is_verbatim:
+        return _SHARE_OF_IDENTIFIERS
+    is_long = len(query.words) > _LONG_QUESTION_WORDS
+    return _SHARE_OF_LONG_QUESTIONS if is_long else _USUAL_SHARE
+
+
+def fuse(
+    lexical: Sequence[Candidate],
+    dense: Sequence[Candidate],
+    share: float = _USUAL_SHARE,
+    method: FusionMethod = "min-max",
+) -> list[Fused]:
+    """The texts of both lists, best first; equals by their better rank, then the older first.
+
+    "min-max" averages scores: BM25 as a part of the best one's, cosine similarities between the
+    lowest and the highest within the depth. "reciprocal-rank" averages 61 / (60 + rank). Where one
+    list is empty, the other one counts alone.
+
+    Args:
+        lexical: Best first, each text once.
+        dense: Best first, each text once.
+        share: How much the dense part counts, from 0 to 1.
+        method: How scores are made comparable.
+    """
+    if not (lexical and dense):
+        share = 1.0 if dense else 0.0
+    by_words = _parts(lexical, method, lowest=0.0)
+    by_meaning = _parts(dense, method, lowest=min(_scores(dense), default=0.0))
+    fused = [
+        _fused(text_id, share, by_words.get(text_id), by_meaning.get(text_id))
+        for text_id in by_words | by_meaning
+    ]
+    return sorted(fused, key=lambda one: (-one.score, one.best_rank, one.text_id))
+
+
+def _fused(text_id: int, share: float, lexical: Part | None, dense: Part | None) -> Fused:
+    score = share * (dense.normalised if dense else 0.0)
+    score += (1 - share) * (lexical.normalised if lexical else 0.0)
+    return Fused(text_id, score, share, lexical, dense)
+
+
+def _parts(candidates: Sequence[Candidate], method: FusionMethod, lowest: float) -> dict[int, Part]:
+    highest = max(_scores(candidates), default=0.0)
+    parts: dict[int, Part] = {}
+    for rank, candidate in enumerate(candidates, 1):
+        if rank > DEPTH:
+            normalised = 0.0
+        elif method == "reciprocal-rank":
+            normalised = (_RANK_CONSTANT + 1) / (_RANK_CONSTANT + rank)
+        else:
+            normalised = _between(lowest, candidate.score, highest)
+        parts[candidate.text_id] = Part(rank, candidate.score, normalised)
+    return parts
+
+
+def _scores(candidates: Sequence[Candidate]) -> list[float]:
+    return [candidate.score for candidate in islice(candidates, DEPTH)]
+
+
+def _between(lowest: float, score: float, highest: float) -> float:
+    """From 0 to 1; 1 where there is no difference."""
+    return (score - lowest) / (highest - lowest) if highest > lowest else 1.0
