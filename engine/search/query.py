@@ -1,7 +1,7 @@
 """Query: the words a person typed as something that keyword search understands.
 
-Knows nothing of stores. Its output is an FTS5 expression: quoted words and phrases joined by OR, so
-nothing that is typed is ever taken for syntax.
+Knows nothing of stores. Its output are FTS5 expressions, quoted words and phrases, so that nothing
+that is typed is ever taken for syntax.
 Rule: what is quoted or looks like an identifier is kept verbatim, for `ranking` to insist on.
 """
 
@@ -58,8 +58,8 @@ _POSSESSIVE = re.compile("[\u2019']s?$", re.IGNORECASE)
 class Query:
     """A question, read."""
 
-    match: str
-    """An FTS5 expression; empty if there is nothing to look for."""
+    terms: tuple[str, ...] = ()
+    """Words and phrases, each an FTS5 expression; none if there is nothing to look for."""
     words: tuple[str, ...] = ()
     """What is looked for, as typed, word by word; pairs where a script has no spaces."""
     verbatim: tuple[str, ...] = ()
@@ -68,9 +68,14 @@ class Query:
     """Whether quoted phrases and identifiers are all there is."""
 
     @property
+    def match(self) -> str:
+        """The FTS5 expression for any of the terms."""
+        return " OR ".join(self.terms)
+
+    @property
     def is_empty(self) -> bool:
         """Whether keyword search has nothing to look for."""
-        return not self.match
+        return not self.terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,7 @@ def read_query(text: str) -> Query:
     if len(kept) == 1 and identifier_parts(kept[0].text):
         verbatim = kept
     return Query(
-        match=" OR ".join(f'"{spaced(term)}"' for term in terms),
+        terms=tuple(f'"{spaced(term)}"' for term in terms),
         words=tuple(_distinct(word for piece in kept for word in _shown_words(piece))),
         verbatim=tuple(_distinct(piece.text for piece in verbatim)),
         is_verbatim=bool(verbatim) and len(verbatim) == len(kept),

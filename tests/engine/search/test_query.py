@@ -179,7 +179,7 @@ def test_ten_thousand_random_questions_are_read_and_searched(index: Any) -> None
 def test_a_very_long_question_is_cut_to_what_a_search_can_bear(index: Any) -> None:
     index.add(["word7"])
     text = " ".join(f"word{number} x-{number}" for number in range(100_000))
-    assert read_query(text).match.count(" OR ") < 64
+    assert len(read_query(text).terms) == 64
     assert index.find(text) == [0]
 
 
