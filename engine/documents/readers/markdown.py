@@ -7,6 +7,7 @@ Rule: every line is looked at a fixed number of times, whatever it holds.
 import re
 from collections.abc import Sequence
 
+from engine.documents.readers.front_matter import metadata_of
 from engine.documents.readers.interface import Block, Heading, Reading, decode, split_lines
 
 _FENCE = re.compile(r"[ \t]*(`{3,}(?=[^`]*$)|~{3,})")
@@ -32,7 +33,8 @@ def read_markdown(content: bytes) -> Reading:
     lines = split_lines(text)
     marks = [line.rstrip() if len(line) <= _LONGEST_MARK else "text" for line in lines]
     blocks: list[Block] = []
-    start = _after_blank(marks, _after_front_matter(marks))
+    body = _after_front_matter(marks)
+    start = _after_blank(marks, body)
     if start:
         blocks.append(Block(0, start))
     while start < len(lines):
@@ -40,7 +42,8 @@ def read_markdown(content: bytes) -> Reading:
         end = _after_blank(marks, end)
         blocks.append(Block(start, end, heading))
         start = end
-    return Reading(text, encoding, byte_start, lines, tuple(blocks))
+    metadata = metadata_of(marks[1 : body - 1]) if body else {}
+    return Reading(text, encoding, byte_start, lines, tuple(blocks), metadata=metadata)
 
 
 def _block(marks: Sequence[str], start: int) -> tuple[int, Heading | None]:

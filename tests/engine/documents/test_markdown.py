@@ -76,3 +76,45 @@ def test_fences_tables_and_paragraphs_stay_whole_with_the_blank_lines_behind_the
 def test_the_title_is_the_first_heading_with_a_text():
     assert read_markdown(b"text\n\n#\n\n## Title\n\n# Later\n").title == "Title"
     assert read_markdown(b"no heading\n").title == ""
+
+
+def _metadata(front: str) -> dict[str, str]:
+    text = f"---\n{front}\n---\n\n# Heading\n"
+    reading = read_markdown(text.encode())
+    assert reading.text == text
+    assert _headings(text) == [(1, "Heading")]
+    return dict(reading.metadata)
+
+
+@pytest.mark.parametrize(
+    ("front", "metadata"),
+    [
+        ("title: A day\nAuthor: Ann", {"title": "A day", "author": "Ann"}),
+        ("tags: [a, 'b, c', \"d\"]", {"tags": "a, b, c, d"}),
+        ("tags:\n  - a\n  - b # not c\ndate: 2026-11-23", {"tags": "a, b", "date": "2026-11-23"}),
+        ('tags:\n- a\n- "b: c"', {"tags": "a, b: c"}),
+        ("title: 'Who: me' # a note", {"title": "Who: me"}),
+        ("url: https://a.example/#b", {"url": "https://a.example/#b"}),
+        ("title: C# for all", {"title": "C# for all"}),
+        ("a:\n  b: c\ntext: |\n  long\n  d: e\nempty:\nf: g", {"f": "g"}),
+        ("a: &x [1]\nb: *x\nc: !!python/object:os.system d", {}),
+        ("# title: none\nno pair\n- item\n: x\n[", {}),
+        ("title: " + "x" * 900, {"title": "x" * 500}),
+    ],
+)
+def test_front_matter_is_what_the_file_says_of_itself(front, metadata):
+    assert _metadata(front) == metadata
+
+
+def test_the_title_of_the_front_matter_goes_before_the_first_heading():
+    assert read_markdown(b"---\ntitle: Named\n---\n# Heading\n").title == "Named"
+    assert read_markdown(b"---\nauthor: Ann\n---\n# Heading\n").title == "Heading"
+
+
+def test_front_matter_that_is_not_closed_or_not_at_the_top_is_text():
+    assert read_markdown(b"---\ntitle: x\n").metadata == {}
+    assert read_markdown(b"text\n---\ntitle: x\n---\n").metadata == {}
+
+
+def test_front_matter_names_only_so_much():
+    assert len(_metadata("\n".join(f"name{number}: x" for number in range(150)))) == 50
