@@ -41,10 +41,11 @@ class Piece:
     cost: int
     """Tokens it fills; 0 if it has no words."""
     heading_path: tuple[str, ...]
+    """The headings above it, and the name that it begins with if that does not divide."""
     firmness: float
     """How firmly it is set apart from the piece before; the higher, the better a place to cut."""
     heading: str = ""
-    """The heading that it begins with, which is above what follows if it is divided."""
+    """The one that it begins with, if that divides: it is above what follows in the piece."""
 
     @property
     def rank(self) -> tuple[float, int]:
@@ -96,10 +97,12 @@ class Divider:
             if heading:
                 path = [outer for outer in path if outer[0] < heading.level]
             above = self._fitting_path(tuple(text for _, text in path if text))
-            text = "".join(lines[block.start : block.end])
-            yield Piece(text, block.start, _UNCOUNTED, above, self._firmness(block), title)
             if heading:
                 path.append((heading.level, title))
+            if heading and not heading.divides:
+                above, title = self._fitting_path(tuple(text for _, text in path if text)), ""
+            text = "".join(lines[block.start : block.end])
+            yield Piece(text, block.start, _UNCOUNTED, above, self._firmness(block), title)
 
     def _firmness(self, block: Block) -> float:
         if block.heading:
