@@ -5,11 +5,14 @@ are named here and loaded by `reading_program`, in a process of its own.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePath
 
-from engine.documents.readers.interface import Reader, Reading
+from engine.documents.readers.interface import Reader, Reading, Unreadable
 from engine.documents.readers.markdown import read_markdown
-from engine.documents.readers.plain import read_source, read_text
+from engine.documents.readers.plain import read_text
+from engine.documents.readers.rst import read_rst
+from engine.documents.readers.source import read_source
 from engine.documents.readers.table import read_json_lines, read_table
 
 _MB = 1024 * 1024
@@ -20,6 +23,8 @@ _WRITTEN = 10 * _MB
 _EXPORTED = 2 * _MB
 # Pictures count in these, and are not read.
 _WITH_PICTURES = 100 * _MB
+# Cutting so many short lines takes 5 s and 100 MB.
+_MOST_LINES = 200_000
 # Of one table or list of records: some 10,000 chunks.
 _RECORDS = 10 * _MB
 
@@ -45,19 +50,9 @@ class Kind:
 
 _KINDS = (
     (Kind("markdown", _WRITTEN, read_markdown), "md markdown mdown mkd mdx qmd rmd"),
-    (Kind("text", _WRITTEN, read_text), "txt text rst adoc asciidoc org tex bib srt vtt"),
+    (Kind("text", _WRITTEN, read_text), "txt text adoc asciidoc org tex bib srt vtt"),
+    (Kind("rst", _WRITTEN, read_rst), "rst"),
     (Kind("text", _EXPORTED, read_text), "log xml"),
-    (
-        Kind("source", _WRITTEN, read_source),
-        """
-        py pyi pyx c h cc cpp cxx hh hpp hxx m mm cs java kt kts scala groovy gradle go rs swift zig
-        nim d dart js mjs cjs jsx ts mts cts tsx vue svelte astro php rb pl pm lua r jl hs elm ml
-        mli fs fsx fsi ex exs erl hrl clj cljs cljc lisp el scm rkt sh bash zsh fish ps1 psm1 bat
-        cmd graphql gql proto thrift asm s v sv vhd vhdl f90 f95 for pas vb tcl awk cmake mk css
-        scss sass less toml ini cfg conf properties tf hcl nix
-        """,
-    ),
-    (Kind("source", _EXPORTED, read_source), "sql json jsonc json5 yaml yml"),
     (Kind("csv", _RECORDS, read_table, has_title=False), "csv tsv"),
     (Kind("json-lines", _RECORDS, read_json_lines), "jsonl ndjson"),
     (Kind("html", _WRITTEN, "html:read_html"), "html htm xhtml"),
@@ -67,6 +62,19 @@ _KINDS = (
     (Kind("email", 50 * _MB, "mail:read_message"), "eml"),
     (Kind("email", 50 * _MB, "mail:read_mailbox", has_title=False), "mbox"),
 )
+_SOURCE = (
+    (
+        _WRITTEN,
+        """
+        py pyi pyw pyx c h cc cpp cxx hh hpp hxx m mm cs java kt kts scala groovy gradle go rs swift
+        zig nim d dart js mjs cjs jsx ts mts cts tsx vue svelte astro php rb pl pm lua r jl hs elm ml
+        mli fs fsx fsi ex exs erl hrl clj cljs cljc lisp el scm rkt sh bash zsh fish ps1 psm1 bat
+        cmd graphql gql proto thrift asm s v sv vhd vhdl f90 f95 for pas vb tcl awk cmake mk css
+        scss sass less toml ini cfg conf properties tf hcl nix
+        """,
+    ),
+    (_EXPORTED, "sql json jsonc json5 yaml yml"),
+)
 _NAMES = """
     readme license licence copying authors contributors changelog changes news notice todo install
     makefile gnumakefile dockerfile containerfile rakefile gemfile procfile justfile jenkinsfile
@@ -74,6 +82,11 @@ _NAMES = """
 """
 _KIND_OF: dict[str, Kind] = {
     **{"." + suffix: kind for kind, suffixes in _KINDS for suffix in suffixes.split()},
+    **{
+        suffix: Kind("source", largest_bytes, partial(read_source, suffix=suffix))
+        for largest_bytes, suffixes in _SOURCE
+        for suffix in map(".{}".format, suffixes.split())
+    },
     **dict.fromkeys(_NAMES.split(), Kind("text", _WRITTEN, read_text)),
 }
 
@@ -113,11 +126,13 @@ def read(name: str, content: bytes) -> Reading:
     """Reads a file of a kind that is not foreign.
 
     Raises:
-        Unreadable: The bytes are no text.
+        Unreadable: The bytes are no text, or more lines than anybody writes.
     """
     reader = kind_of(name).reader
     if isinstance(reader, str):
         raise TypeError(f"{name} is to be read by engine.documents.reading")
+    if (lines := content.count(b"\n")) > _MOST_LINES:
+        raise Unreadable(f"it has {lines:,} lines, more than {_MOST_LINES:,}")
     return reader(content)
 
 

@@ -62,16 +62,23 @@ def _answer(path: str, sha256: str, connection: Connection) -> Mapping[str, obje
             connection.send_bytes(b"")
         return _fields(reader(content))
     except Unsettled as error:
-        return {"changed": str(error)}
+        return {"changed": _shown(error)}
     except Unreadable as error:
-        return {"unreadable": str(error)}
+        return {"unreadable": _shown(error)}
     except MemoryError:
         return {"unreadable": f"reading it takes more than {_MOST_MEMORY // 1024**3} GB of memory"}
     except RecursionError:
         return {"unreadable": "it is nested too deeply"}
     except Exception as error:  # noqa: BLE001 - a damaged file can raise anything; it is told why.
-        told = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
+        told = f"{type(error).__name__}: {_shown(error)}"
         return {"unreadable": f"it is no {kind.name} file that can be read ({told})"}
+
+
+def _shown(error: Exception) -> str:
+    """What an error says, which may quote what the file holds."""
+    text = str(error)
+    short = text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + "…"
+    return "".join(one if one.isprintable() else "�" for one in short)
 
 
 def _loaded(kind: kinds.Kind) -> Reader:

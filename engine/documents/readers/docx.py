@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from xml.etree import ElementTree
+from xml.parsers.expat import ExpatError
 
 import mammoth
 
@@ -22,6 +23,12 @@ _OLD_FORMAT = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _MOST_PARTS = 20_000
 _MOST_PART_BYTES = 64 * 1024 * 1024
 _ENCRYPTED = 0x1
+
+# What is raised for what is wrong with an archive and its parts.
+_DAMAGES = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError),
+    ExpatError,
+)
 
 _PROPERTIES = "docProps/core.xml"
 _METADATA = {
@@ -53,7 +60,7 @@ def read_docx(content: bytes) -> Reading:
         ).value
     except RecursionError as error:
         raise _damaged("it is nested too deeply") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+    except _DAMAGES as error:
         raise _damaged(str(error)) from error
     extraction = Extraction()
     add_html(page, extraction)

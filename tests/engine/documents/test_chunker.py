@@ -10,7 +10,12 @@ from sample_corpus import count_tokens
 from engine.documents.chunker import cut
 from engine.documents.readers.interface import Block, Heading, Reading, blocks_from, split_lines
 from engine.documents.readers.markdown import read_markdown
-from engine.documents.readers.plain import read_source, read_text
+from engine.documents.readers.plain import read_text
+from engine.documents.readers.source import read_source as read_any_source
+
+
+def read_source(content: bytes) -> Reading:
+    return read_any_source(content, ".zig")
 
 
 def _cut(text: str, max_tokens: int = 50, reader=read_markdown, count=count_tokens):

@@ -4,12 +4,19 @@ from random import Random
 
 import pytest
 
-from engine.documents.readers.interface import Unreadable, decode, split_lines
+from engine.documents.readers.interface import Reading, Unreadable, decode, split_lines
 from engine.documents.readers.markdown import read_markdown
-from engine.documents.readers.plain import read_source, read_text
+from engine.documents.readers.plain import read_text
+from engine.documents.readers.rst import read_rst
+from engine.documents.readers.source import read_source as read_any_source
 from engine.documents.readers.table import read_json_lines, read_table
 
-READERS = [read_text, read_source, read_markdown, read_table, read_json_lines]
+
+def read_source(content: bytes) -> Reading:
+    return read_any_source(content, ".py")
+
+
+READERS = [read_text, read_source, read_markdown, read_rst, read_table, read_json_lines]
 
 
 @pytest.fixture(params=READERS, ids=lambda reader: reader.__name__)
@@ -116,7 +123,7 @@ def test_a_paragraph_of_prose_is_a_block():
 
 def test_what_starts_at_the_margin_is_a_block_of_code():
     source = b"import a\n\n\ndef f():\n    x\n\n    y\n\n)\n\nclass B:\n    z\n"
-    assert [(block.start, block.end) for block in read_source(source).blocks] == [
+    assert [(block.start, block.end) for block in read_any_source(source, ".zig").blocks] == [
         (0, 3),
         (3, 10),
         (10, 12),
