@@ -67,8 +67,8 @@ _SOURCE = (
         _WRITTEN,
         """
         py pyi pyw pyx c h cc cpp cxx hh hpp hxx m mm cs java kt kts scala groovy gradle go rs swift
-        zig nim d dart js mjs cjs jsx ts mts cts tsx vue svelte astro php rb pl pm lua r jl hs elm ml
-        mli fs fsx fsi ex exs erl hrl clj cljs cljc lisp el scm rkt sh bash zsh fish ps1 psm1 bat
+        zig nim d dart js mjs cjs jsx ts mts cts tsx vue svelte astro php rb pl pm lua r jl hs elm
+        ml mli fs fsx fsi ex exs erl hrl clj cljs cljc lisp el scm rkt sh bash zsh fish ps1 psm1 bat
         cmd graphql gql proto thrift asm s v sv vhd vhdl f90 f95 for pas vb tcl awk cmake mk css
         scss sass less toml ini cfg conf properties tf hcl nix
         """,
