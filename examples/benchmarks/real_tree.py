@@ -12,7 +12,8 @@ real_tree_questions.json holds 20 questions that people ask of such a tree, each
 answer it. They were written down before anything was measured. The rank is that of the first right
 file among the files of the hits. Goal: 17 in the first five of hybrid search.
 
-Embedding takes its time: some 23 million tokens. --keyword-only stops before it and asks by words alone.
+Embedding takes its time, for there are some 23 million tokens. --keyword-only stops before it and
+asks by words alone.
 """
 
 import argparse
