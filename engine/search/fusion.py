@@ -5,9 +5,10 @@ Rule: only the first 200 of either list earn points, and those below follow by t
 asking for more never changes the order of what came before.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 from engine.search.query import Query
@@ -21,12 +22,14 @@ little better than 100."""
 # Cormack, Clarke and Buettcher 2009.
 _RANK_CONSTANT = 60
 
-# The share of meaning. On five collections of abstracts and 596 questions an even weight was within
-# 0.01 nDCG@10 of the best for questions of up to 30 words, more meaning better for longer ones.
-_USUAL_SHARE = 0.5
-_SHARE_OF_LONG_QUESTIONS = 0.6
-_SHARE_OF_IDENTIFIERS = 0.3
+# The share of meaning: of 0.5 to 0.8 the one that gives up least where one way of searching is far
+# worse than the other; `examples/benchmarks/search_quality.py` has figures.
+_USUAL_SHARE = 0.65
+_SHARE_OF_LONG_QUESTIONS = 0.75
+_SHARE_OF_IDENTIFIERS = 0.4
 _LONG_QUESTION_WORDS = 30
+
+_NO_SIMILARITIES: Mapping[int, float] = MappingProxyType({})
 
 
 class Candidate(Protocol):
@@ -44,7 +47,7 @@ class Part:
     """What one way of searching says of a text."""
 
     rank: int
-    """1 is the best."""
+    """1 is the best; 0 where this way did not find the text and its similarity was looked up."""
     raw: float
     """BM25, the sign turned so that more is better, or the cosine similarity."""
     normalised: float
@@ -62,11 +65,12 @@ class Fused:
     lexical: Part | None
     """None if keyword search did not find it; it then earns nothing."""
     dense: Part | None
+    """None if its similarity is not known, as where it has no vector; it then earns nothing."""
 
     @property
     def best_rank(self) -> int:
         """The better of its two ranks."""
-        return min(part.rank for part in (self.lexical, self.dense) if part)
+        return min(part.rank for part in (self.lexical, self.dense) if part and part.rank)
 
 
 def dense_share(query: Query) -> float:
@@ -77,16 +81,27 @@ def dense_share(query: Query) -> float:
     return _SHARE_OF_LONG_QUESTIONS if is_long else _USUAL_SHARE
 
 
+def uncompared(lexical: Sequence[Candidate], dense: Sequence[Candidate]) -> list[int]:
+    """Texts found by words whose similarity `fuse` should be told: those that meaning did not find.
+
+    With them, a text that only keyword search found is not taken for one that means nothing.
+    """
+    near = {candidate.text_id for candidate in dense[:DEPTH]}
+    found = (candidate.text_id for candidate in lexical[:DEPTH])
+    return [text_id for text_id in found if text_id not in near] if near else []
+
+
 def fuse(
     lexical: Sequence[Candidate],
     dense: Sequence[Candidate],
     share: float = _USUAL_SHARE,
     method: FusionMethod = "min-max",
+    similarities: Mapping[int, float] = _NO_SIMILARITIES,
 ) -> list[Fused]:
     """The texts of both lists, best first; equals by their better rank, then the older first.
 
     "min-max" averages scores: BM25 as a part of the best one's, cosine similarities between the
-    lowest and the highest within the depth. "reciprocal-rank" averages 61 / (60 + rank). Where one
+    lowest and the highest that are known. "reciprocal-rank" averages 61 / (60 + rank). Where one
     list is empty, the other one counts alone.
 
     Args:
@@ -94,14 +109,16 @@ def fuse(
         dense: Best first, each text once.
         share: How much the dense part counts, from 0 to 1.
         method: How scores are made comparable.
+        similarities: Of the texts that `uncompared` names, as far as they have vectors.
     """
     if not (lexical and dense):
         share = 1.0 if dense else 0.0
-    by_words = _parts(lexical, method, lowest=0.0)
-    by_meaning = _parts(dense, method, lowest=min(_scores(dense), default=0.0))
+    by_words = _parts(lexical, {}, method, lowest=0.0)
+    lowest = min([*_scores(dense), *similarities.values()], default=0.0)
+    by_meaning = _parts(dense, similarities, method, lowest)
     fused = [
         _fused(text_id, share, by_words.get(text_id), by_meaning.get(text_id))
-        for text_id in by_words | by_meaning
+        for text_id in dict.fromkeys([*by_words, *(one.text_id for one in dense)])
     ]
     return sorted(fused, key=lambda one: (-one.score, one.best_rank, one.text_id))
 
@@ -112,24 +129,31 @@ def _fused(text_id: int, share: float, lexical: Part | None, dense: Part | None)
     return Fused(text_id, score, share, lexical, dense)
 
 
-def _parts(candidates: Sequence[Candidate], method: FusionMethod, lowest: float) -> dict[int, Part]:
-    highest = max(_scores(candidates), default=0.0)
-    parts: dict[int, Part] = {}
-    for rank, candidate in enumerate(candidates, 1):
-        if rank > DEPTH:
-            normalised = 0.0
-        elif method == "reciprocal-rank":
-            normalised = (_RANK_CONSTANT + 1) / (_RANK_CONSTANT + rank)
+def _parts(
+    candidates: Sequence[Candidate],
+    others: Mapping[int, float],
+    method: FusionMethod,
+    lowest: float,
+) -> dict[int, Part]:
+    highest = max([*_scores(candidates), *others.values()], default=0.0)
+
+    def part(rank: int, raw: float) -> Part:
+        if method == "reciprocal-rank":
+            earned = (_RANK_CONSTANT + 1) / (_RANK_CONSTANT + rank) if rank else 0.0
         else:
-            normalised = _between(lowest, candidate.score, highest)
-        parts[candidate.text_id] = Part(rank, candidate.score, normalised)
+            earned = (raw - lowest) / (highest - lowest) if highest > lowest else 1.0
+        return Part(rank, raw, earned)
+
+    parts = {text_id: part(0, raw) for text_id, raw in others.items()}
+    for rank, one in enumerate(candidates, 1):
+        if rank <= DEPTH:
+            parts[one.text_id] = part(rank, one.score)
+        elif one.text_id in parts:
+            parts[one.text_id] = replace(parts[one.text_id], rank=rank)
+        else:
+            parts[one.text_id] = Part(rank, one.score, 0.0)
     return parts
 
 
 def _scores(candidates: Sequence[Candidate]) -> list[float]:
     return [candidate.score for candidate in islice(candidates, DEPTH)]
-
-
-def _between(lowest: float, score: float, highest: float) -> float:
-    """From 0 to 1; 1 where there is no difference."""
-    return (score - lowest) / (highest - lowest) if highest > lowest else 1.0

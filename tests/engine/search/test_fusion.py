@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from engine.search.fusion import DEPTH, dense_share, fuse
+from engine.search.fusion import DEPTH, dense_share, fuse, uncompared
 from engine.search.query import read_query
 
 
@@ -77,6 +77,24 @@ def test_the_parts_of_a_score_reproduce_it_and_its_place(method: str) -> None:
         assert all(raws[one.text_id] == one.lexical.raw for one in fused if one.lexical)
 
 
+def test_what_only_words_found_is_compared_by_meaning_too() -> None:
+    assert uncompared(LEXICAL, DENSE) == [2]
+    assert uncompared(LEXICAL, []) == []
+    fused = {one.text_id: one for one in fuse(LEXICAL, DENSE, 0.5, similarities={2: 0.4})}
+    assert {key: one.score for key, one in fused.items()} == pytest.approx(
+        {1: 0.5 + 0.1, 2: 0.25 + 0.0, 3: 0.125 + 0.5, 4: 0.3}
+    )
+    looked_up = fused[2].dense
+    assert looked_up is not None
+    assert (looked_up.rank, looked_up.raw) == (0, 0.4)
+    assert fused[2].best_rank == 2
+
+
+def test_a_text_without_a_vector_is_ranked_by_its_words() -> None:
+    fused = fuse(LEXICAL, DENSE, 0.5, similarities={})
+    assert [one.dense for one in fused if one.text_id == 2] == [None]
+
+
 @pytest.mark.parametrize("method", ["min-max", "reciprocal-rank"])
 def test_asking_for_more_does_not_change_the_order_of_the_first(method: str) -> None:
     choice = random.Random(4)
@@ -85,8 +103,10 @@ def test_asking_for_more_does_not_change_the_order_of_the_first(method: str) -> 
     for found in (lexical, dense):
         choice.shuffle(ids)
         found += [Candidate(one, 1 - place / 2000) for place, one in enumerate(ids[:1500])]
-    few = [one.text_id for one in fuse(lexical[:DEPTH], dense[:DEPTH], 0.4, method)]
-    many = [one.text_id for one in fuse(lexical, dense, 0.4, method)]
+    known = {one.text_id: one.score for one in dense}
+    told = {one: known[one] for one in uncompared(lexical, dense) if one in known}
+    few = [one.text_id for one in fuse(lexical[:DEPTH], dense[:DEPTH], 0.4, method, told)]
+    many = [one.text_id for one in fuse(lexical, dense, 0.4, method, told)]
     assert many[: len(few)] == few
     assert sorted(many) == sorted({one.text_id for one in lexical + dense})
 
