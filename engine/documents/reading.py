@@ -21,9 +21,10 @@ from engine.documents.readers.interface import Block, Heading, Reading, Unreadab
 
 _PROGRAM = (sys.executable, "-P", "-m", "engine.documents.reading_program")
 
-# For one file: 1,000 pages of PDF take 1.5 s, 1 MB of HTML 0.7 s. A large one takes longer.
+# For one file: 1,000 pages of PDF take 1.5 s, 1 MB of HTML 0.7 s, and more where others want the
+# CPU. A large one takes longer.
 _SECONDS = 5.0
-_BYTES_PER_SECOND_MORE = 4 * 1024 * 1024
+_BYTES_PER_SECOND_MORE = 1024 * 1024
 
 # For what is not the file's fault: starting the process, loading a library, a disk that wakes up.
 _STARTING_SECONDS = 60.0
@@ -44,7 +45,7 @@ class ReadingProcess:
         """Takes what a file of some MB may cost.
 
         Args:
-            seconds: To read it; a second more for every 4 MB.
+            seconds: To read it; a second more for every MB.
         """
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
