@@ -28,6 +28,7 @@ from engine.errors import EmptyInput, InvalidInput, ModelBroken, Unavailable
 from engine.models.spec import EmbedderSpec
 from engine.runtime.session import Session
 from engine.runtime.shapes import Bucket, buckets
+from engine.text.counting import TokenCounts
 from engine.text.tokenizer import Tokenizer
 
 Kind = Literal["query", "document"]
@@ -79,6 +80,7 @@ class Embedder:
     ) -> None:
         self.spec = spec
         self._tokenizer = tokenizer
+        self._counts = TokenCounts(tokenizer)
         self._options = options
         self._cpu = encoder
         self._before, self._after = _frame(tokenizer)
@@ -178,7 +180,7 @@ class Embedder:
             InvalidInput: Not a string, or not Unicode text; the message names its index.
         """
         _refuse_other_types(texts)
-        return [len(row) for row in self._tokenizer.encode_batch(texts)]
+        return self._counts.of_each(texts)
 
     def placement(self) -> Placement:
         """Where texts are embedded now; waits for nothing."""
