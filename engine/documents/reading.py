@@ -131,7 +131,7 @@ class ReadingProcess:
         end = time.monotonic() + seconds
         while not connection.poll(min(_TICK, max(0.0, end - time.monotonic()))):
             if time.monotonic() >= end:
-                raise Unreadable(f"reading it took more than {seconds:.0f} s")
+                raise Unreadable(f"reading it took more than {seconds:g} s")
             yield
         return connection.recv_bytes()
 

@@ -4,8 +4,10 @@ Rule: a guess gives the same bytes back, character by character, so that places 
 places in the file: encodings that shift between states are not among them.
 """
 
+import codecs
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from charset_normalizer import CharsetMatch, from_bytes
 
@@ -18,6 +20,16 @@ _OTHERS = (
 )
 _LAST = (_WESTERN, "latin-1")
 
+# As Python, Emacs, XML and HTML name it.
+_DECLARED = re.compile(rb"(?:coding|charset)\s*[:=]\s*[\"']?([\w.:-]{1,40})")
+_HEAD_BYTES = 400
+_RARER = (
+    *("shift_jis", "gbk", "gb2312", "euc_kr", "latin-1", "mac_roman", "cp437", "cp850", "cp852"),
+    *(f"iso8859_{part}" for part in (3, 4, 6, 8, 9, 10, 13, 14, 15, 16)),
+    *("cp1257", "cp1258", "cp855", "cp865", "tis-620"),
+)
+_DECLARABLE = {codecs.lookup(name).name for name in (*_LATIN, *_OTHERS, *_RARER)}
+
 # Letters beyond ASCII stand alone in Latin text, in runs in other scripts. Portuguese, whose pairs
 # are the most frequent, has half of them in runs, Shift-JIS and Big5 rarely less than 0.6.
 _RUN = re.compile(rb"[\x80-\xff]{2,}")
@@ -29,9 +41,10 @@ _OTHER_RUNS = 0.8
 def guessed(body: bytes) -> tuple[str, str]:
     """The text of bytes that are no valid UTF-8, and the encoding it was most probably written in.
 
-    Western European where nothing speaks for another one; at last Latin-1, which always holds.
+    What the text itself names, where that can be true; Western European where nothing speaks for
+    another one; at last Latin-1, which always holds.
     """
-    for encoding in (*_candidates(body), *_LAST):
+    for encoding in chain(_declared(body), _candidates(body), _LAST):
         try:
             text = body.decode(encoding)
             if text.encode(encoding) == body:
@@ -39,6 +52,16 @@ def guessed(body: bytes) -> tuple[str, str]:
         except UnicodeError:
             continue
     raise AssertionError("Latin-1 holds every byte")
+
+
+def _declared(body: bytes) -> Iterator[str]:
+    for name in _DECLARED.findall(body[:_HEAD_BYTES]):
+        try:
+            encoding = codecs.lookup(name.decode()).name
+        except (LookupError, UnicodeError, ValueError):
+            continue
+        if encoding in _DECLARABLE:
+            yield encoding
 
 
 def _candidates(body: bytes) -> Iterator[str]:

@@ -71,6 +71,24 @@ def test_chunks_are_exactly_their_bytes_in_every_encoding(text, encoding):
     assert b"".join(chunk.text.encode(encoding) for chunk in chunks) == content
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("# -*- coding: iso8859-15 -*-\nprice = '5 ¤€'\n", "iso8859-15"),
+        ('<?xml version="1.0" encoding="iso-8859-2"?><a>łódź</a>', "iso8859-2"),
+        ("# vim: set fileencoding=KOI8-R :\n# да\n", "koi8-r"),
+    ],
+)
+def test_an_encoding_that_the_text_names_is_taken(text, encoding):
+    assert decode(text.encode(encoding, "replace"))[1] == encoding
+
+
+@pytest.mark.parametrize("name", ["utf-8", "iso2022_jp", "utf-7", "rot13", "no-such", "hz"])
+def test_a_name_that_cannot_be_true_is_not_taken(name):
+    text, encoding, _ = decode(f"# coding: {name}\nKäse\n".encode("cp1252"))
+    assert (text, encoding) == (f"# coding: {name}\nKäse\n", "cp1252")
+
+
 def test_what_could_not_be_encoded_again_is_not_a_guess():
     """Shift-JIS has two codes for some signs, of which only one comes back."""
     content = JAPANESE.encode("cp932") + b"\x81\xe0 \x87\x90\n"
