@@ -27,7 +27,6 @@ _RANK_CONSTANT = 60
 _USUAL_SHARE = 0.65
 _SHARE_OF_LONG_QUESTIONS = 0.75
 _SHARE_OF_IDENTIFIERS = 0.4
-_LONG_QUESTION_WORDS = 30
 
 _NO_SIMILARITIES: Mapping[int, float] = MappingProxyType({})
 
@@ -77,8 +76,7 @@ def dense_share(query: Query) -> float:
     """How much meaning counts against keywords for a question, from 0 to 1."""
     if query.is_verbatim:
         return _SHARE_OF_IDENTIFIERS
-    is_long = len(query.words) > _LONG_QUESTION_WORDS
-    return _SHARE_OF_LONG_QUESTIONS if is_long else _USUAL_SHARE
+    return _SHARE_OF_LONG_QUESTIONS if query.is_long else _USUAL_SHARE
 
 
 def uncompared(lexical: Sequence[Candidate], dense: Sequence[Candidate]) -> list[int]:

@@ -27,6 +27,7 @@ _MOST_TERMS = 64
 _SHORTEST_MEANING = 3
 _MOST_CHARACTERS = 8_000
 _LONGEST_IDENTIFIER = 200
+_LONG_WORDS = 30
 
 _QUOTED = re.compile('"([^"]{1,400})"|\u201c([^\u201d]{1,400})\u201d|`([^`]{1,400})`')
 _OPENING = "([{<\u00ab\u2018\u201a\u201e'\""
@@ -71,6 +72,20 @@ class Query:
     def match(self) -> str:
         """The FTS5 expression for any of the terms."""
         return " OR ".join(self.terms)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is a passage rather than a question."""
+        return len(self.words) > _LONG_WORDS
+
+    @property
+    def insists(self) -> bool:
+        """Whether passages that hold something verbatim come first.
+
+        What is quoted in a long text is seldom what is looked for: insisting lost 0.012 nDCG@10 on
+        CISI, whose questions are abstracts.
+        """
+        return bool(self.verbatim) and not self.is_long
 
     @property
     def is_empty(self) -> bool:

@@ -34,7 +34,7 @@ class Ranked:
     fused: Fused
     verbatim: float
     """The part of the question's quoted phrases and identifiers that the passage holds as typed,
-    from 0 to 1."""
+    from 0 to 1; 0 if the question does not insist."""
     duplicates: tuple[Hit, ...] = ()
     """Lower ones with the same words under another heading or with other spacing."""
 
@@ -42,23 +42,24 @@ class Ranked:
 def worth_reading(fused: Sequence[Fused], query: Query, limit: int) -> Sequence[Fused]:
     """Those whose passages `rank` needs to find the best `limit`.
 
-    With quoted phrases or identifiers all that earned points, because the passage that holds them
+    Where the question insists all that earned points, because the passage that holds what is quoted
     may stand low; else a few more than the limit, because duplicates collapse.
     """
-    return fused[: max(2 * DEPTH, 2 * limit) if query.verbatim else 2 * limit]
+    return fused[: max(2 * DEPTH, 2 * limit) if query.insists else 2 * limit]
 
 
 def rank(fused: Iterable[Fused], hits: Iterable[Hit], query: Query) -> list[Ranked]:
     """The passages, best first, each text once.
 
-    Whoever holds all that was quoted or looks like an identifier stands before who holds less.
+    What holds all that was quoted or looks like an identifier stands before what holds less, unless
+    the question is long.
 
     Args:
         fused: In the order of `fuse`.
         hits: The passages of these texts in any order; a text without one is passed over.
         query: The question.
     """
-    patterns = verbatim_patterns(query.verbatim)
+    patterns = verbatim_patterns(query.verbatim if query.insists else ())
     passages = {hit.text_id: hit for hit in hits}
     ranked: list[Ranked] = []
     for one in fused:
@@ -104,7 +105,8 @@ def _collapsed(ranked: Sequence[Ranked]) -> list[Ranked]:
     """Each text once, whatever its spacing and its headings; the lower ones are kept with it."""
     groups: dict[str, list[Ranked]] = {}
     for one in ranked:
-        groups.setdefault(" ".join(one.hit.chunk.text.split()), []).append(one)
+        words = one.hit.chunk.text.split() or one.hit.chunk.heading.split()
+        groups.setdefault(" ".join(words), []).append(one)
     return [
         replace(first, duplicates=tuple(one.hit for one in others))
         for first, *others in groups.values()

@@ -57,6 +57,12 @@ def test_a_passage_counts_by_how_many_of_them_it_holds(hit: Any) -> None:
     assert order(ranked) == [3, 2, 1]
 
 
+def test_a_long_text_with_a_quotation_does_not_insist_on_it(hit: Any) -> None:
+    question = '"--pre" ' + " ".join(f"word{number}" for number in range(40))
+    ranked = rank(fused_in_order(2), [hit(1, "other"), hit(2, "--pre")], read_query(question))
+    assert order(ranked) == [1, 2]
+
+
 def test_without_anything_verbatim_the_fused_order_stays(hit: Any) -> None:
     ranked = rank(fused_in_order(3), [hit(3, "c"), hit(1, "a"), hit(2, "b")], read_query("word"))
     assert order(ranked) == [1, 2, 3]
@@ -76,6 +82,11 @@ def test_the_same_words_stand_once_and_name_the_others(hit: Any) -> None:
     ranked = rank(fused_in_order(3), hits, read_query("words"))
     assert order(ranked) == [1, 2]
     assert [duplicate.text_id for duplicate in ranked[0].duplicates] == [3]
+
+
+def test_headings_without_text_are_no_duplicates(hit: Any) -> None:
+    hits = [hit(1, "\n", heading="One"), hit(2, "\n", heading="Other")]
+    assert order(rank(fused_in_order(2), hits, read_query("one"))) == [1, 2]
 
 
 def test_a_text_that_is_gone_is_passed_over(hit: Any) -> None:
