@@ -6,8 +6,9 @@ sentences, then words. Where one piece ends depends on nothing but its block.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 from zlib import crc32
 
 from engine.documents.costs import Costs
@@ -24,8 +25,6 @@ _HEADING_CHARACTERS = 120
 # How firmly a piece is set apart from the one before, by what begins there.
 _WORDLESS, _PART, _LINE, _PARAGRAPH, _BLOCK, _PAGE, _HEADING = range(7)
 _DEEPEST = 20
-
-_UNCOUNTED = -1
 
 # What tells pieces apart; an edit further behind moves no cut.
 _TELLING_CHARACTERS = 64
@@ -56,6 +55,18 @@ class Piece:
         return self.firmness, crc32(self.text[:_TELLING_CHARACTERS].encode("utf-8", "replace"))
 
 
+class _Part(NamedTuple):
+    """What a piece is divided into."""
+
+    text: str
+    line: int
+    """From the first line of the piece."""
+    firmness: float
+
+
+_Divide = Callable[[Piece], list[_Part]]
+
+
 class Divider:
     """Divides one document."""
 
@@ -69,30 +80,33 @@ class Divider:
         self._costs = costs
         self._most = most
         self._pages = frozenset(reading.pages)
+        self._rooms: dict[tuple[str, ...], int] = {}
         titles = sorted({_title(block.heading) for block in reading.blocks})
         self._titles = dict(zip(titles, costs.tokens(titles), strict=True))
 
     def sections(self) -> Iterator[list[Piece]]:
         """Pieces of each run of blocks below one heading, or below several with nothing between."""
-        divided = self._costed([[piece] for piece in self._whole_blocks()])
-        starts = _section_starts(self._reading.blocks, [piece for (piece,) in divided])
-        bounds = [0, *starts, len(divided)]
+        blocks = self._whole_blocks()
+        bounds = [0, *_section_starts(self._reading.blocks, blocks), len(blocks)]
+        groups = [[block] for block in blocks]
         for divide in (_paragraphs, _lines, _parts):
-            finer = [
-                [p for piece in group for p in self._finer(piece, divide)] for group in divided
-            ]
-            divided = self._costed(finer)
+            groups = self._finer(groups, divide)
         for start, end in pairwise(bounds):
-            yield [piece for group in divided[start:end] for piece in group]
+            yield [piece for group in groups[start:end] for piece in group]
 
     def room(self, path: tuple[str, ...]) -> int:
         """Tokens that a chunk below these headings may hold."""
-        return self._most - self._path_cost(path)
+        if path not in self._rooms:
+            self._rooms[path] = self._most - self._path_cost(path)
+        return self._rooms[path]
 
-    def _whole_blocks(self) -> Iterator[Piece]:
+    def _whole_blocks(self) -> list[Piece]:
+        reading = self._reading
         path: list[tuple[int, str]] = []
-        lines = self._reading.lines
-        for block in self._reading.blocks:
+        pieces: list[Piece] = []
+        texts = ["".join(reading.lines[block.start : block.end]) for block in reading.blocks]
+        costs = self._costs.of_each(texts)
+        for block, text, cost in zip(reading.blocks, texts, costs, strict=True):
             heading, title = block.heading, _title(block.heading)
             if heading:
                 path = [outer for outer in path if outer[0] < heading.level]
@@ -101,35 +115,39 @@ class Divider:
                 path.append((heading.level, title))
             if heading and not heading.divides:
                 above, title = self._fitting_path(tuple(text for _, text in path if text)), ""
-            text = "".join(lines[block.start : block.end])
-            yield Piece(text, block.start, _UNCOUNTED, above, self._firmness(block), title)
+            pieces.append(Piece(text, block.start, cost, above, self._firmness(block), title))
+        return pieces
 
     def _firmness(self, block: Block) -> float:
         if block.heading:
             return _HEADING + 1 / min(max(block.heading.level, 1), _DEEPEST)
         return _PAGE if block.start in self._pages else _BLOCK
 
-    def _finer(self, piece: Piece, divide: Callable[[Piece], list[Piece]]) -> list[Piece]:
-        """A piece divided if it is too long for a chunk."""
-        if piece.cost <= self.room(piece.heading_path):
-            return [piece]
-        first, *rest = divide(piece)
-        if not rest:
-            return [piece]
-        path = piece.heading_path
-        if piece.heading:
-            path = self._fitting_path((*path, piece.heading))
-        below = [replace(part, cost=_UNCOUNTED, heading_path=path, heading="") for part in rest]
-        return [replace(first, cost=_UNCOUNTED), *below]
-
-    def _costed(self, groups: list[list[Piece]]) -> list[list[Piece]]:
-        """With the costs of those that are not counted yet."""
-        texts = [piece.text for group in groups for piece in group if piece.cost == _UNCOUNTED]
-        costs = iter(self._costs.of_each(texts))
-        return [
-            [replace(p, cost=next(costs)) if p.cost == _UNCOUNTED else p for p in group]
+    def _finer(self, groups: list[list[Piece]], divide: _Divide) -> list[list[Piece]]:
+        """With the pieces divided that are too long for a chunk."""
+        parts = [
+            [divide(piece) if piece.cost > self.room(piece.heading_path) else [] for piece in group]
             for group in groups
         ]
+        texts = [part.text for group in parts for divided in group for part in divided]
+        costs = iter(self._costs.of_each(texts))
+        return [
+            [
+                finer
+                for piece, divided in zip(group, of_group, strict=True)
+                for finer in self._made(piece, divided, costs)
+            ]
+            for group, of_group in zip(groups, parts, strict=True)
+        ]
+
+    def _made(self, piece: Piece, parts: Sequence[_Part], costs: Iterator[int]) -> Iterator[Piece]:
+        if not parts:
+            yield piece
+        path, heading = piece.heading_path, piece.heading
+        for text, line, firmness in parts:
+            yield Piece(text, piece.line + line, next(costs), path, firmness, heading)
+            if heading:
+                path, heading = self._fitting_path((*path, heading)), ""
 
     def _path_cost(self, path: tuple[str, ...]) -> int:
         return sum(self._titles[title] + 1 for title in path)
@@ -153,7 +171,7 @@ def _section_starts(blocks: Sequence[Block], pieces: Sequence[Piece]) -> Iterato
             has_body = True
 
 
-def _paragraphs(piece: Piece) -> list[Piece]:
+def _paragraphs(piece: Piece) -> list[_Part]:
     lines = split_lines(piece.text)
     begun = [number for number in range(1, len(lines)) if _begins(lines, number)]
     return _divided(piece, lines, begun, _PARAGRAPH)
@@ -163,18 +181,18 @@ def _begins(lines: Sequence[str], number: int) -> bool:
     return not lines[number - 1].strip() and bool(lines[number].strip())
 
 
-def _lines(piece: Piece) -> list[Piece]:
+def _lines(piece: Piece) -> list[_Part]:
     lines = split_lines(piece.text)
     return _divided(piece, lines, range(1, len(lines)), _LINE)
 
 
-def _divided(piece: Piece, lines: Sequence[str], starts: Sequence[int], kind: int) -> list[Piece]:
+def _divided(piece: Piece, lines: Sequence[str], starts: Sequence[int], kind: int) -> list[_Part]:
     """A piece divided before these of its lines; the less a line is indented, the more firmly."""
-    parts: list[Piece] = []
+    parts: list[_Part] = []
     for start, end in pairwise([0, *starts, len(lines)]):
         firmness = kind + 1 / (2 + _indent(lines[start])) if start else piece.firmness
-        text = "".join(lines[start:end])
-        parts.append(replace(piece, text=text, line=piece.line + start, firmness=firmness))
+        text = lines[start] if end == start + 1 else "".join(lines[start:end])
+        parts.append(_Part(text, start, firmness))
     return parts
 
 
@@ -182,17 +200,16 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def _parts(piece: Piece) -> list[Piece]:
+def _parts(piece: Piece) -> list[_Part]:
     """A long line in short parts that end with a sentence, a word or at least a character."""
-    texts: list[str] = []
-    start = 0
+    parts: list[_Part] = []
+    start, firmness = 0, piece.firmness
     while len(piece.text) - start > _PART_CHARACTERS:
         end = _part_end(piece.text, start)
-        texts.append(piece.text[start:end])
-        start = end
-    texts.append(piece.text[start:])
-    first, *rest = [replace(piece, text=text) for text in texts]
-    return [first, *(replace(part, firmness=_PART) for part in rest)]
+        parts.append(_Part(piece.text[start:end], 0, firmness))
+        start, firmness = end, _PART
+    parts.append(_Part(piece.text[start:], 0, firmness))
+    return parts
 
 
 def _part_end(line: str, start: int) -> int:
