@@ -7,16 +7,17 @@
     │   └── PromptTooLong
     ├── NotFound            what the request names is not here
     │   ├── ModelNotFound
-    │   └── DocumentNotFound
+    │   ├── DocumentNotFound
+    │   └── CollectionNotFound
     ├── Unavailable         the request was fine, the machine cannot serve it now
     │   ├── ModelMissing
     │   ├── ModelBroken
     │   ├── FetchFailed
     │   ├── NoRoom
     │   ├── NpuFailed
+    │   ├── IndexerBusy
     │   └── Overloaded
     └── StoreError          the index cannot be used as it is
-        ├── WrongEmbedder
         └── NewerSchema
 
 Rule: a message is one sentence or two for the person or agent who caused it, says what to do, and
@@ -61,6 +62,10 @@ class DocumentNotFound(NotFound):
     """No document of that id is indexed."""
 
 
+class CollectionNotFound(NotFound):
+    """No collection of that name is indexed."""
+
+
 class Unavailable(EngineError):
     """The request was fine; it cannot be served now."""
 
@@ -92,16 +97,16 @@ class NpuFailed(Unavailable):
         return str(self.args[1])
 
 
+class IndexerBusy(Unavailable):
+    """Another run of indexing has the index; the message names its process."""
+
+
 class Overloaded(Unavailable):
     """Others have taken what is there; the same request may be served a moment later."""
 
 
 class StoreError(EngineError):
     """The index cannot be opened or used as it is."""
-
-
-class WrongEmbedder(StoreError):
-    """The index was built with another embedding model than the one in use."""
 
 
 class NewerSchema(StoreError):

@@ -1,15 +1,16 @@
-"""Database: one SQLite connection whose every failure is a sentence.
+"""Database: connections to one SQLite file, whose every failure is a sentence.
 
 Alone imports apsw and sqlite-vec. Knows nothing of documents or tables.
-Rule: everything runs inside `read` or `write`. A write begins IMMEDIATE, so it waits for other
-processes at its start and never fails half way because of them.
+Rule: everything runs inside `read` or `write`. One connection writes and begins IMMEDIATE, so it
+waits for other processes at its start and never fails half way because of them. Reading has
+connections of its own, as many as there are readers at once, and waits for nobody.
 """
 # apsw's types name what Python 3.11 lacks (Buffer); they end at this door.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ except ImportError:  # No wheel for Windows on ARM64.
 _BUSY_SECONDS = 30.0
 _LONGEST_PAUSE = 0.05
 
+# Connections kept for readers to come; opening one takes a millisecond.
+_IDLE_READERS = 8
+
 _SENTENCES: tuple[tuple[type[apsw.Error], str], ...] = (
     (apsw.NotADBError, "is not an SQLite database. Move it away, or choose another place"),
     (apsw.CorruptError, "is damaged. Move it away and index the documents again"),
@@ -42,8 +46,90 @@ _SENTENCES: tuple[tuple[type[apsw.Error], str], ...] = (
 )
 
 
+class View:
+    """What one transaction sees of the database; not to be used after it."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def rows(self, sql: str, bindings: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Every row of a query."""
+        return self._connection.execute(sql, tuple(bindings)).fetchall()
+
+    def stream(self, sql: str, bindings: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query, one at a time."""
+        return iter(self._connection.execute(sql, tuple(bindings)))
+
+    def value(self, sql: str, bindings: Sequence[Any] = ()) -> Any:
+        """The first column of the first row, or None where there is no row."""
+        row = self._connection.execute(sql, tuple(bindings)).fetchone()
+        return row[0] if row else None
+
+    def run(self, statements: str) -> None:
+        """Runs several statements that bind nothing."""
+        self._connection.execute(statements)
+
+    def run_many(self, sql: str, bindings: Iterable[Sequence[Any]]) -> None:
+        """Runs a statement once for each set of bindings."""
+        self._connection.executemany(sql, (tuple(one) for one in bindings))
+
+    def changed_rows(self) -> int:
+        """How many rows the last statement changed."""
+        return self._connection.changes()
+
+
+class _Patience:
+    """How long one connection waits for other programs: SQLite's busy handler."""
+
+    def __init__(self, gives_up: Callable[[int], bool], interruptions: Callable[[], int]) -> None:
+        self._gives_up = gives_up
+        self._interruptions = interruptions
+        self._before = 0
+        self._deadline = 0.0
+
+    def begin(self) -> None:
+        """A transaction begins: interruptions before it do not concern it."""
+        self._before = self._interruptions()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the transaction was interrupted, or the database is being closed."""
+        return self._gives_up(self._before)
+
+    def may_wait(self, calls: int) -> bool:
+        """Waits a little for another program's lock; False gives up.
+
+        Args:
+            calls: How often the same lock was waited for before.
+        """
+        if calls == 0:
+            self._deadline = time.monotonic() + _BUSY_SECONDS
+        if self.is_over or time.monotonic() > self._deadline:
+            return False
+        time.sleep(min(0.001 * 2 ** min(calls, 10), _LONGEST_PAUSE))
+        return not self.is_over
+
+
+class _Line:
+    """One connection, and its patience."""
+
+    def __init__(self, path: Path, patience: _Patience, *, library: str, writes: bool) -> None:
+        self.patience = patience
+        self.connection = apsw.Connection(str(path))
+        self.connection.set_busy_handler(patience.may_wait)
+        self.connection.execute("PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL")
+        # Mapped into memory, 50,000 vectors are searched in 20 ms, not in 32 (Linux x86-64, 2
+        # cores), but another program that shortens the file kills this one.
+        self.connection.execute("PRAGMA mmap_size = 0")
+        self.connection.create_scalar_function("casefold", _casefold, 1, deterministic=True)
+        if library:
+            _load(self.connection, library)
+        if not writes:
+            self.connection.execute("PRAGMA query_only = ON")
+
+
 class Database:
-    """A connection to one file; calls from several threads wait for each other."""
+    """The connections to one file; writing calls from several threads wait for each other."""
 
     def __init__(self, path: Path) -> None:
         """Opens or creates the file; nothing is read yet.
@@ -52,46 +138,54 @@ class Database:
             StoreError: The file cannot be opened.
         """
         self.path = path.absolute()
-        self._lock = threading.RLock()
+        self._writing = threading.Lock()
+        self._state = threading.Condition()
+        self._idle: list[_Line] = []
+        self._busy = 0
         self._closing = False
-        self._give_up = threading.Event()
-        self._deadline = 0.0
+        self._interruptions = 0
+        self._library = ""
         with self._sentences():
-            self._connection = apsw.Connection(str(self.path))
-            self._connection.set_busy_handler(self._may_wait)
-            self._connection.execute("PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL")
-            # Mapped into memory, 50,000 vectors are searched in 20 ms, not in 32 (Linux x86-64, 2
-            # cores), but another program that shortens the file kills this one.
-            self._connection.execute("PRAGMA mmap_size = 0")
+            self._writer = self._line(writes=True)
 
     @contextmanager
-    def read(self) -> Generator[None]:
-        """One consistent view of the database."""
-        with self._transaction("BEGIN DEFERRED"):
-            yield
+    def read(self) -> Generator[View]:
+        """One consistent view of the database; waits for no writer."""
+        with self._counted(), self._sentences():
+            line = self._take()
+            try:
+                with self._transaction(line, "BEGIN DEFERRED") as view:
+                    yield view
+            finally:
+                self._put_back(line)
 
     @contextmanager
-    def write(self) -> Generator[None]:
+    def write(self) -> Generator[View]:
         """All of what is done inside, or nothing of it."""
-        with self._transaction("BEGIN IMMEDIATE"):
-            yield
+        with (
+            self._counted(),
+            self._writing,
+            self._sentences(),
+            self._transaction(self._writer, "BEGIN IMMEDIATE") as view,
+        ):
+            yield view
 
-    def rows(self, sql: str, bindings: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Every row of a query."""
-        return self._connection.execute(sql, tuple(bindings)).fetchall()
+    def maintain(self, *statements: str) -> None:
+        """Runs statements that no transaction may hold, such as VACUUM."""
+        with self._counted(), self._writing, self._sentences():
+            self._begin(self._writer)
+            for statement in statements:
+                self._writer.connection.execute(statement)
 
-    def stream(self, sql: str) -> Iterator[tuple[Any, ...]]:
-        """The rows of a query, one at a time; to be drained in the same transaction."""
-        return iter(self._connection.execute(sql))
-
-    def value(self, sql: str, bindings: Sequence[Any] = ()) -> Any:
-        """The first column of the first row, or None where there is no row."""
-        found = self.rows(sql, bindings)
-        return found[0][0] if found else None
-
-    def run_many(self, sql: str, bindings: Iterable[Sequence[Any]]) -> None:
-        """Runs a statement once for each set of bindings."""
-        self._connection.executemany(sql, (tuple(one) for one in bindings))
+    def copy_to(self, target: Path) -> None:
+        """Writes what is there now into a new file, without what is free; others may go on."""
+        with self._counted(), self._sentences():
+            line = self._line(writes=True)
+            try:
+                self._begin(line)
+                line.connection.execute("VACUUM INTO ?", (str(target),))
+            finally:
+                line.connection.close()
 
     def use_write_ahead_log(self) -> None:
         """Lets readers go on while one process writes; the file remembers it.
@@ -99,13 +193,14 @@ class Database:
         SQLite does not wait for others at this one statement, so the waiting is done here.
         """
         calls = 0
-        with self._lock, self._sentences():
-            while self._connection.pragma("journal_mode") != "wal":
+        connection, patience = self._writer.connection, self._writer.patience
+        with self._writing, self._sentences():
+            while connection.pragma("journal_mode") != "wal":
                 try:
-                    self._connection.pragma("journal_mode", "wal")
+                    connection.pragma("journal_mode", "wal")
                     return
                 except apsw.BusyError:
-                    if not self._may_wait(calls):
+                    if not patience.may_wait(calls):
                         raise
                     calls += 1
 
@@ -114,11 +209,13 @@ class Database:
         if sqlite_vec is None:
             return "sqlite-vec is not installed; it has no package for this platform."
         try:
-            _try_vector_search(sqlite_vec.loadable_path())
-            with self._lock:
-                _load(self._connection, sqlite_vec.loadable_path())
+            library = sqlite_vec.loadable_path()
+            _try_vector_search(library)
+            with self._writing:
+                _load(self._writer.connection, library)
         except (apsw.Error, AttributeError) as error:  # SQLite built without extensions.
             return f"sqlite-vec {sqlite_vec.__version__} does not work here: {error}."
+        self._library = library
         return ""
 
     def size_bytes(self) -> int:
@@ -128,7 +225,7 @@ class Database:
 
     def interrupt(self) -> None:
         """Makes a call that waits for another program give up at once; what works goes on."""
-        self._give_up.set()
+        self._interruptions += 1
 
     def close(self, timeout: float = -1) -> None:
         """Closes the file; may be called twice.
@@ -136,48 +233,67 @@ class Database:
         Calls that wait for another program give up, and none is begun any more.
 
         Args:
-            timeout: Seconds to wait for a call of another thread; the file stays open if it is not
+            timeout: Seconds to wait for calls of other threads; the file stays open if they are not
                 done by then. Negative waits for as long as it takes.
         """
         self._closing = True
-        self._give_up.set()
-        if self._lock.acquire(timeout=timeout):
-            try:
-                with self._sentences():
-                    self._connection.close()
-            finally:
-                self._lock.release()
+        with self._state:
+            if not self._state.wait_for(lambda: not self._busy, timeout if timeout >= 0 else None):
+                return
+            with self._sentences():
+                for line in (*self._idle, self._writer):
+                    line.connection.close()
+            self._idle.clear()
 
-    def _may_wait(self, calls: int) -> bool:
-        """Waits a little for another program's lock; False gives up. SQLite's busy handler.
+    def _line(self, *, writes: bool) -> _Line:
+        patience = _Patience(
+            lambda before: self._closing or self._interruptions != before,
+            lambda: self._interruptions,
+        )
+        return _Line(self.path, patience, library=self._library, writes=writes)
 
-        Args:
-            calls: How often the same lock was waited for before.
-        """
-        if calls == 0:
-            self._deadline = time.monotonic() + _BUSY_SECONDS
-        if time.monotonic() > self._deadline:
-            return False
-        return not self._give_up.wait(min(0.001 * 2 ** min(calls, 10), _LONGEST_PAUSE))
+    def _take(self) -> _Line:
+        with self._state:
+            if self._idle:
+                return self._idle.pop()
+        return self._line(writes=False)
 
-    def _begin(self, statement: str) -> None:
-        self._give_up.clear()
-        if self._closing:
-            self._give_up.set()
-            raise apsw.ConnectionClosedError("closed while it was waited for")
-        self._connection.execute(statement)
+    def _put_back(self, line: _Line) -> None:
+        with self._state:
+            if len(self._idle) < _IDLE_READERS:
+                self._idle.append(line)
+                return
+        line.connection.close()
 
     @contextmanager
-    def _transaction(self, begin: str) -> Generator[None]:
-        with self._lock, self._sentences():
-            self._begin(begin)
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if not self._connection.get_autocommit():
-                    self._connection.execute("ROLLBACK")
-                raise
+    def _counted(self) -> Generator[None]:
+        """Around every use of a connection, so that closing can wait for it."""
+        with self._state:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._state:
+                self._busy -= 1
+                self._state.notify_all()
+
+    def _begin(self, line: _Line) -> None:
+        line.patience.begin()
+        if self._closing:
+            raise StoreError(f"The index {self.path} has been closed.")
+
+    @contextmanager
+    def _transaction(self, line: _Line, begin: str) -> Generator[View]:
+        self._begin(line)
+        connection = line.connection
+        connection.execute(begin)
+        try:
+            yield View(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            if not connection.get_autocommit():
+                connection.execute("ROLLBACK")
+            raise
 
     @contextmanager
     def _sentences(self) -> Generator[None]:
@@ -185,11 +301,18 @@ class Database:
             yield
         except apsw.Error as error:
             said = next((text for kind, text in _SENTENCES if isinstance(error, kind)), "failed")
-            if isinstance(error, apsw.BusyError) and self._give_up.is_set():
+            if isinstance(error, apsw.BusyError) and self._was_stopped():
                 said = "is in use by another program, and the call was stopped while it waited"
             raise StoreError(f"The index {self.path} {said} ({error}).") from error
         except UnicodeEncodeError as error:
             raise InvalidInput("A text holds half a character, which cannot be stored.") from error
+
+    def _was_stopped(self) -> bool:
+        return self._writer.patience.is_over
+
+
+def _casefold(*texts: Any) -> str:
+    return str(texts[0]).casefold()
 
 
 def _load(connection: apsw.Connection, library: str) -> None:

@@ -1,4 +1,4 @@
-"""Which stored documents a wrong id may have meant."""
+"""Which stored names a wrong one may have meant."""
 
 import difflib
 from collections.abc import Sequence
@@ -30,3 +30,10 @@ def near_names(wanted: str, documents: Sequence[Sequence[Any]]) -> list[str]:
     if last != asked:
         near += difflib.get_close_matches(last, labels, _MOST)
     return list(dict.fromkeys(labels[name] for name in near))[:_MOST]
+
+
+def nearest_words(wanted: str, words: Sequence[str]) -> list[str]:
+    """Up to three of some words that resemble what was asked for, the nearest first."""
+    folded = {word.casefold(): word for word in words}
+    near = difflib.get_close_matches(wanted[:1000].casefold(), folded, _MOST)
+    return [folded[one] for one in near]

@@ -1,34 +1,33 @@
 """SqliteStore: the store in one SQLite file.
 
-Ranking beyond similarity, snippets and chunking stay out. The rows of `vectors` are what counts;
-sqlite-vec's table beside them only finds the nearest faster.
+Ranking, snippets and chunking stay out. The tables are other rooms'; what belongs together in one
+transaction is here.
 """
 
-import json
-import os
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
-from dataclasses import astuple
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
-from engine.corpus import Chunk, Document, Hit
-from engine.errors import DocumentNotFound, InvalidInput, StoreError, WrongEmbedder
-from engine.store.connection import Database
-from engine.store.interface import EmbeddingSpace, StoreStatistics, Vectors
-from engine.store.near_names import near_names
-from engine.store.vector_table import VectorTable
-from engine.store.vectors import Query, Scored, VectorScan, unit
-
-_DOCUMENT = (
-    "document_id, path, title, content_sha256, size, stamp_ns, line_count, chunk_count, encoding"
+from engine.corpus import Chunk, Collection, Document, Filter, Hit, SkippedFile
+from engine.errors import InvalidInput, StoreError
+from engine.store import care, filtering
+from engine.store.collections_tables import CollectionsTables
+from engine.store.connection import Database, View
+from engine.store.documents_tables import DocumentsTables
+from engine.store.interface import (
+    NO_FILTER,
+    Candidate,
+    Coverage,
+    EmbeddingSpace,
+    LackingText,
+    StoreStatistics,
+    Vectors,
 )
-_CHUNK = "ordinal, text, heading_path, line_start, line_end, byte_start, byte_end, token_count"
-
-# Among so many documents near names are looked for; more would take seconds.
-_NAMES_COMPARED = 10_000
-
-# SQLite's integers end at 64 bits; no limit needs to be larger.
-_MOST_ROWS = 2**31
+from engine.store.lexical_search import lexical
+from engine.store.nearest import NearestVectors
+from engine.store.passages import hits
+from engine.store.spaces import Spaces
+from engine.store.vectors import decoded, similarity, unit
 
 
 class SqliteStore:
@@ -43,122 +42,220 @@ class SqliteStore:
         """
         self._database = database
         self._space: EmbeddingSpace | None = None
-        self._slow_reason = slow_reason
-        self._table = None if slow_reason else VectorTable(database)
-        self._scan = VectorScan(database, keep=self._table is None)
+        self._nearest = NearestVectors(slow_reason)
 
     def use(self, space: EmbeddingSpace) -> None:
         """Names the model whose vectors come from now on; see `Store.use`."""
         self._space = space
 
+    def coverage(self) -> Coverage:
+        """How much is embedded; see `Store.coverage`."""
+        with self._database.read() as view:
+            return Spaces(view).coverage(self._space_id(view))
+
+    def lacking(self, limit: int, after: int = 0) -> list[LackingText]:
+        """Texts without a vector; see `Store.lacking`."""
+        with self._database.read() as view:
+            return Spaces(view).lacking(self._space_id(view), after, limit)
+
+    def add_vectors(self, text_ids: Sequence[int], vectors: Vectors) -> None:
+        """Stores the vectors of texts; see `Store.add_vectors`."""
+        space = self._space_in_use()
+        rows = unit(vectors, len(text_ids), space.dimensions).astype("<f4")
+        with self._database.write() as view:
+            spaces = Spaces(view)
+            space_id = spaces.number(space)
+            added = spaces.add(
+                space_id, [(one, row.tobytes()) for one, row in zip(text_ids, rows, strict=True)]
+            )
+            self._nearest.added(view, space_id, added)
+            if spaces.coverage(space_id).is_complete:
+                for other in spaces.all():
+                    if other.space_id != space_id:
+                        spaces.drop(other.space_id)
+            _count_change(view)
+
     def require_chunking(self, version: int) -> None:
         """Names the rules that documents are cut by; see `Store.require_chunking`."""
-        with self._database.read():
-            if self._meta("chunking") == version:
+        with self._database.read() as view:
+            if _meta(view, "chunking") == version:
                 return
-        with self._database.write():
-            self._database.rows("UPDATE documents SET content_sha256 = '', stamp_ns = 0")
-            self._database.rows("INSERT OR REPLACE INTO meta VALUES ('chunking', ?)", [version])
+        with self._database.write() as view:
+            view.rows("UPDATE documents SET content_sha256 = '', stamp_ns = 0")
+            view.rows("DELETE FROM skipped_files")
+            view.rows("INSERT OR REPLACE INTO meta VALUES ('chunking', ?)", [version])
 
-    def check_embedder(self) -> None:
-        """Raises `WrongEmbedder` if stored vectors are another model's; see `Store`."""
-        with self._database.read():
-            self._comparable_space()
-
-    def replace(self, document: Document, chunks: Sequence[Chunk], vectors: Vectors) -> None:
+    def replace(self, document: Document, chunks: Sequence[Chunk]) -> None:
         """Puts a document in the place of whatever had its path; see `Store.replace`."""
-        if self._space is None:
-            raise _no_embedder()
-        rows = unit(vectors, len(chunks), self._space.dimensions).astype("<f4")
         if [chunk.ordinal for chunk in chunks] != list(range(document.chunk_count)):
             raise InvalidInput(f"The chunks of {document.path} are not complete and in order.")
-        with self._database.write():
-            space = self._comparable_space()
-            if self._stored_space() != space:
-                self._adopt(space)
-            with self._change(space.dimensions) as table:
-                self._remove(table, [document.document_id])
-                self._add(table, document, chunks, [row.tobytes() for row in rows])
+        with self._database.write() as view:
+            tables = DocumentsTables(view)
+            before = tables.remove(tables.keys([document.document_id]))
+            tables.add(document, chunks)
+            self._forget_texts(view, tables.unused(before))
+            _count_change(view)
 
     def refresh(self, document: Document) -> None:
-        """Updates the time of a document; see `Store.refresh`."""
-        with self._database.write():
-            self._database.rows(
-                "UPDATE documents SET stamp_ns = ? WHERE document_id = ?",
-                [document.stamp_ns, document.document_id],
+        """Updates the times of a document; see `Store.refresh`."""
+        with self._database.write() as view:
+            view.rows(
+                "UPDATE documents SET stamp_ns = ?, modified_ns = ? WHERE document_id = ?",
+                [document.stamp_ns, document.modified_ns, document.document_id],
             )
 
     def delete(self, document_ids: Iterable[str]) -> int:
         """Removes documents; returns how many there were; see `Store.delete`."""
         wanted = list(document_ids)
-        with self._database.read():
-            if not self._present(wanted):
+        with self._database.read() as view:
+            if not DocumentsTables(view).keys(wanted):
                 return 0
-        with self._database.write():
-            present = self._present(wanted)
-            stored = self._stored_space()
-            if present:
-                with self._change(stored.dimensions if stored else 0) as table:
-                    self._remove(table, present)
-            return len(present)
+        with self._database.write() as view:
+            return self._delete(view, wanted)
 
     def document(self, document_id: str) -> Document:
         """The document of an id; see `Store.document`."""
-        with self._database.read():
-            return self._document(document_id)
+        with self._database.read() as view:
+            return DocumentsTables(view).one(document_id)
 
-    def documents(self, *, after: str = "", limit: int = 100, under: str = "") -> list[Document]:
+    def documents(
+        self, *, after: str = "", limit: int = 100, where: Filter = NO_FILTER
+    ) -> list[Document]:
         """Documents in the order of their paths; see `Store.documents`."""
-        folder = under.rstrip(os.sep) + os.sep
-        behind_folder = folder[:-1] + chr(ord(os.sep) + 1)
-        sql = (
-            f"SELECT {_DOCUMENT} FROM documents WHERE path > ? "
-            "AND (? = '' OR path = ? OR (path >= ? AND path < ?)) ORDER BY path LIMIT ?"
-        )
-        bindings = [after, under, under, folder, behind_folder, max(0, min(limit, _MOST_ROWS))]
-        with self._database.read():
-            return [Document(*row) for row in self._database.rows(sql, bindings)]
+        with self._database.read() as view:
+            return DocumentsTables(view).page(after, limit, where)
+
+    def count(self, where: Filter = NO_FILTER) -> int:
+        """How many documents match; see `Store.count`."""
+        with self._database.read() as view:
+            return DocumentsTables(view).count(where)
 
     def chunks(self, document_id: str) -> list[Chunk]:
         """The chunks of a document in order; see `Store.chunks`."""
-        with self._database.read():
-            self._document(document_id)
-            rows = self._database.rows(
-                f"SELECT {_CHUNK} FROM chunks WHERE document_id = ? ORDER BY ordinal", [document_id]
-            )
-        return [_chunk(row) for row in rows]
+        with self._database.read() as view:
+            return DocumentsTables(view).chunks(document_id)
 
-    def search(self, vector: Vectors, limit: int) -> list[Hit]:
-        """The chunks nearest to a vector, best first; see `Store.search`."""
-        with self._database.read():
-            space = self._comparable_space()
-            query = unit(vector[None], 1, space.dimensions)[0]
-            if limit < 1 or self._stored_space() != space:
+    def set_skipped(self, under: str, files: Iterable[SkippedFile]) -> None:
+        """Replaces what is known to be left out; see `Store.set_skipped`."""
+        wanted = {one.path: one for one in files}
+        with self._database.read() as view:
+            known = CollectionsTables(view).skipped("", -1, under)
+        if {one.path: one for one in known} != wanted:
+            with self._database.write() as view:
+                CollectionsTables(view).set_skipped(under, wanted.values())
+
+    def skipped(self, *, after: str = "", limit: int = 100, under: str = "") -> list[SkippedFile]:
+        """Files left out; see `Store.skipped`."""
+        with self._database.read() as view:
+            return CollectionsTables(view).skipped(after, limit, under)
+
+    def collections(self) -> list[Collection]:
+        """In the order of their names; see `Store.collections`."""
+        with self._database.read() as view:
+            return CollectionsTables(view).all()
+
+    def put_collection(self, collection: Collection) -> None:
+        """Adds or changes a collection; see `Store.put_collection`."""
+        if collection in self.collections():
+            return
+        with self._database.write() as view:
+            CollectionsTables(view).put(collection)
+            _count_change(view)
+
+    def drop_collection(self, name: str) -> int:
+        """Removes a collection; see `Store.drop_collection`."""
+        with self._database.write() as view:
+            return self._delete(view, CollectionsTables(view).drop(name))
+
+    def lexical(
+        self, terms: Sequence[str], limit: int, where: Filter = NO_FILTER
+    ) -> list[Candidate]:
+        """Texts by BM25; see `Store.lexical`."""
+        if limit < 1 or not terms:
+            return []
+        with self._database.read() as view:
+            keys = filtering.document_keys(view, where)
+            return [Candidate(*one) for one in lexical(view, terms, limit, keys)]
+
+    def nearest(self, vector: Vectors, limit: int, where: Filter = NO_FILTER) -> list[Candidate]:
+        """Texts by cosine similarity; see `Store.nearest`."""
+        query = unit(vector[None], 1, self._space_in_use().dimensions)[0]
+        with self._database.read() as view:
+            space_id = self._space_id(view)
+            if limit < 1 or not space_id:
                 return []
-            return self._hits(self._nearest(query, limit))
+            keys = filtering.document_keys(view, where)
+            found = self._nearest.search(view, space_id, query, limit, keys)
+            return [Candidate(*one) for one in found]
+
+    def similarities(self, vector: Vectors, text_ids: Sequence[int]) -> dict[int, float]:
+        """Cosine similarities of texts; see `Store.similarities`."""
+        query = unit(vector[None], 1, self._space_in_use().dimensions)[0]
+        with self._database.read() as view:
+            stored = Spaces(view).vectors(self._space_id(view), text_ids)
+        scores = similarity(query, decoded([one for _, one in stored], len(query)))
+        return {one: float(score) for (one, _), score in zip(stored, scores, strict=True)}
+
+    def vectors(self, text_ids: Sequence[int]) -> dict[int, Vectors]:
+        """The vectors of texts; see `Store.vectors`."""
+        dimensions = self._space_in_use().dimensions
+        with self._database.read() as view:
+            stored = Spaces(view).vectors(self._space_id(view), text_ids)
+        rows = decoded([one for _, one in stored], dimensions)
+        return {one: row for (one, _), row in zip(stored, rows, strict=True)}
+
+    def hits(self, candidates: Sequence[Candidate], where: Filter = NO_FILTER) -> list[Hit]:
+        """The chunk of each text; see `Store.hits`."""
+        with self._database.read() as view:
+            return hits(view, candidates, where)
 
     def statistics(self) -> StoreStatistics:
         """What is stored, and how it is searched."""
-        with self._database.read():
-            stored = self._stored_space() or EmbeddingSpace("", "", 0)
+        with self._database.read() as view:
+            space_id = self._space_id(view)
+            spaces = Spaces(view)
+            search, reason = self._nearest.way(view, space_id)
+            stored = sorted(spaces.all(), key=lambda one: one.space_id != space_id)
             return StoreStatistics(
-                documents=self._database.value("SELECT count(*) FROM documents"),
-                chunks=self._database.value("SELECT count(*) FROM chunks"),
+                documents=_count(view, "documents"),
+                chunks=_count(view, "chunks"),
+                texts=_count(view, "texts"),
+                skipped=CollectionsTables(view).skipped_count(),
                 size_bytes=self._database.size_bytes(),
-                embedder_id=stored.model_id,
-                fingerprint=stored.fingerprint,
-                dimensions=stored.dimensions,
-                vector_search="numpy" if self._table is None else "sqlite-vec",
-                vector_search_reason=self._slow_reason,
+                vectors={one.space.model_id: spaces.vector_count(one.space_id) for one in stored},
+                vector_search=search,
+                vector_search_reason=reason,
+                generation=_meta(view, "generation"),
             )
 
+    def verify(self) -> list[str]:
+        """Examines everything; see `Store.verify`."""
+        with self._database.read() as view:
+            return list(care.problems(view))
+
+    def compact(self) -> int:
+        """Gives unused space back; see `Store.compact`."""
+        before = self._database.size_bytes()
+        with self._database.write() as view:
+            self._drop_unused(view)
+        self._database.maintain(*care.COMPACTING)
+        return max(0, before - self._database.size_bytes())
+
+    def backup(self, target: Path) -> None:
+        """Copies the index into a new file; see `Store.backup`."""
+        if target.exists():
+            raise InvalidInput(f"{target} is there already; name a file that is not.")
+        if not target.parent.is_dir():
+            raise InvalidInput(f"The folder {target.parent} is not there; make it first.")
+        self._database.copy_to(target)
+
     def clear(self) -> int:
-        """Removes every document; returns how many there were; see `Store.clear`."""
-        with self._database.write():
-            count = int(self._database.value("SELECT count(*) FROM documents"))
-            self._database.rows("DELETE FROM documents")
-            self._adopt(None)
-            self._count_change()
+        """Removes everything; returns how many documents there were; see `Store.clear`."""
+        with self._database.write() as view:
+            count = self._delete(view, None)
+            view.run("DELETE FROM collections; DELETE FROM skipped_files")
+            for space in Spaces(view).all():
+                Spaces(view).drop(space.space_id)
             return count
 
     def interrupt(self) -> None:
@@ -169,146 +266,48 @@ class SqliteStore:
         """Frees the store; may be called twice; see `Store.close`."""
         self._database.close(timeout)
 
-    def _nearest(self, query: Query, limit: int) -> list[Scored]:
-        if self._table is not None and self._table.is_current():
-            best = self._table.nearest(query, limit)
-            if best is not None:
-                return best
-        return self._scan.nearest(query, limit, self._meta("generation"))
+    def _delete(self, view: View, document_ids: Sequence[str] | None) -> int:
+        """Removes documents, or all of them."""
+        tables = DocumentsTables(view)
+        keys = tables.keys(document_ids)
+        if keys:
+            self._forget_texts(view, tables.unused(tables.remove(keys)))
+            _count_change(view)
+        return len(keys)
 
-    def _hits(self, best: list[Scored]) -> list[Hit]:
-        rows = self._database.rows(
-            f"SELECT chunk_id, {_DOCUMENT}, {_CHUNK} FROM chunks JOIN documents USING (document_id)"
-            " WHERE chunk_id IN (SELECT value FROM json_each(?))",
-            [json.dumps([chunk_id for chunk_id, _ in best])],
-        )
-        found = {row[0]: row[1:] for row in rows}
-        documents = _DOCUMENT.count(",") + 1
-        return [
-            Hit(Document(*found[one][:documents]), _chunk(found[one][documents:]), score)
-            for one, score in best
-        ]
+    def _forget_texts(self, view: View, text_ids: Sequence[int]) -> None:
+        """Removes texts with their vectors."""
+        spaces = Spaces(view)
+        self._nearest.removed(view, spaces.forget(text_ids))
 
-    def _document(self, document_id: str) -> Document:
-        found = self._database.rows(
-            f"SELECT {_DOCUMENT} FROM documents WHERE document_id = ?", [document_id]
-        )
-        if found:
-            return Document(*found[0])
-        names = self._database.rows(
-            "SELECT document_id, path FROM documents ORDER BY path LIMIT ?", [_NAMES_COMPARED]
-        )
-        near = near_names(document_id, names)
-        advice = f"Did you mean {', '.join(near)}?" if near else "Look at the list of documents."
-        raise DocumentNotFound(f'No document "{document_id[:200]}" is indexed. {advice}')
+    def _drop_unused(self, view: View) -> None:
+        """What no search needs: vectors of models that are not in use, and what followed them."""
+        space_id, spaces = self._space_id(view), Spaces(view)
+        for other in spaces.all() if space_id else ():
+            if other.space_id != space_id:
+                spaces.drop(other.space_id)
+        self._nearest.trim(view)
 
-    def _add(
-        self,
-        table: VectorTable | None,
-        document: Document,
-        chunks: Sequence[Chunk],
-        vectors: list[bytes],
-    ) -> None:
-        database = self._database
-        database.rows("INSERT INTO documents VALUES (?,?,?,?,?,?,?,?,?)", astuple(document)[:9])
-        first = database.value("SELECT coalesce(max(chunk_id), 0) + 1 FROM chunks")
-        database.run_many(
-            f"INSERT INTO chunks (chunk_id, document_id, {_CHUNK}) VALUES (?,?,?,?,?,?,?,?,?,?)",
-            ((first + chunk.ordinal, document.document_id, *_chunk_row(chunk)) for chunk in chunks),
-        )
-        pairs = list(enumerate(vectors, first))
-        database.run_many("INSERT INTO vectors VALUES (?, ?)", pairs)
-        if table:
-            table.add(pairs)
-
-    def _present(self, document_ids: list[str]) -> list[str]:
-        rows = self._database.rows(
-            "SELECT document_id FROM documents "
-            "WHERE document_id IN (SELECT value FROM json_each(?))",
-            [json.dumps(document_ids)],
-        )
-        return [row[0] for row in rows]
-
-    def _remove(self, table: VectorTable | None, document_ids: list[str]) -> None:
-        ids = json.dumps(document_ids)
-        if table:
-            chunk_ids = self._database.rows(
-                "SELECT chunk_id FROM chunks WHERE document_id IN (SELECT value FROM json_each(?))",
-                [ids],
-            )
-            table.remove(row[0] for row in chunk_ids)
-        self._database.rows(
-            "DELETE FROM documents WHERE document_id IN (SELECT value FROM json_each(?))", [ids]
-        )
-
-    @contextmanager
-    def _change(self, dimensions: int) -> Generator[VectorTable | None]:
-        """Around every change of the vectors: keeps generations true, hands out the table."""
-        table = self._table if self._table and self._table.make_current(dimensions) else None
-        yield table
-        self._count_change()
-        if table:
-            table.mark_current()
-
-    def _count_change(self) -> None:
-        self._database.rows("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
-
-    def _comparable_space(self) -> EmbeddingSpace:
-        """The space in use, once it is sure that no vectors of another one are stored."""
-        stored = self._stored_space()
+    def _space_in_use(self) -> EmbeddingSpace:
         if self._space is None:
-            raise _no_embedder()
-        same = stored is None or stored.fingerprint == self._space.fingerprint
-        if same or not self._database.value("SELECT EXISTS (SELECT 1 FROM vectors)"):
-            return self._space
-        raise _wrong_embedder(stored, self._space)
-
-    def _stored_space(self) -> EmbeddingSpace | None:
-        if self._meta("fingerprint") is None:
-            return None
-        return EmbeddingSpace(
-            self._meta("model_id"), self._meta("fingerprint"), self._meta("dimensions")
-        )
-
-    def _adopt(self, space: EmbeddingSpace | None) -> None:
-        if self._table:
-            self._table.drop()
-        self._database.rows("DELETE FROM meta WHERE key IN ('model_id','fingerprint','dimensions')")
-        if space:
-            self._database.rows(
-                "INSERT INTO meta VALUES ('model_id', ?), ('fingerprint', ?), ('dimensions', ?)",
-                astuple(space),
+            raise StoreError(
+                "No embedding model is in use, so the index can only be searched by words; "
+                "install one with `npu-gateway pull`."
             )
+        return self._space
 
-    def _meta(self, key: str) -> Any:
-        return self._database.value("SELECT value FROM meta WHERE key = ?", [key])
-
-
-def _chunk_row(chunk: Chunk) -> tuple[Any, ...]:
-    ordinal, text, heading_path, *numbers = astuple(chunk)[:8]
-    return ordinal, text, json.dumps(heading_path), *numbers
+    def _space_id(self, view: View) -> int:
+        """The number of the space in use; 0 if there is none, or nothing in it."""
+        return Spaces(view).find(self._space) if self._space else 0
 
 
-def _chunk(row: Sequence[Any]) -> Chunk:
-    ordinal, text, heading_path, *numbers = row
-    return Chunk(ordinal, text, tuple(json.loads(heading_path)), *numbers)
+def _count_change(view: View) -> None:
+    view.rows("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
 
 
-def _no_embedder() -> StoreError:
-    return StoreError(
-        "No embedding model is in use, so the index can only be listed and read; "
-        "install one with `npu-gateway pull`."
-    )
+def _count(view: View, table: str) -> int:
+    return int(view.value("SELECT number FROM counts WHERE name = ?", [table]))
 
 
-def _wrong_embedder(stored: EmbeddingSpace | None, used: EmbeddingSpace) -> WrongEmbedder:
-    if stored is None or stored.model_id == used.model_id:
-        return WrongEmbedder(
-            f"The index was built with another version of {used.model_id} than the one in use; "
-            "rebuild it with `npu-gateway index --rebuild DIR`."
-        )
-    return WrongEmbedder(
-        f"The index was built with {stored.model_id} ({stored.dimensions} dimensions), but "
-        f"{used.model_id} ({used.dimensions} dimensions) is in use; start with `--embedder "
-        f"{stored.model_id}`, or rebuild the index with `npu-gateway index --rebuild DIR`."
-    )
+def _meta(view: View, key: str) -> Any:
+    return view.value("SELECT value FROM meta WHERE key = ?", [key])

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidInput
-from engine.store.connection import Database
 from engine.store.interface import Vectors
 
 Scored = tuple[int, float]
-"""Chunk id and cosine similarity."""
+"""Text id and score."""
 
 Query = NDArray[np.float64]
 
@@ -43,55 +42,18 @@ def unit(vectors: NDArray[np.generic], rows: int, dimensions: int) -> NDArray[np
     return wide / norms
 
 
-def ranked(query: Query, chunk_ids: NDArray[np.int64], vectors: Vectors) -> list[Scored]:
+def similarity(query: Query, vectors: Vectors) -> NDArray[np.float64]:
+    """The cosine similarity of each vector, in double precision."""
+    return np.clip((vectors.astype(np.float64) * query).sum(axis=1), -1.0, 1.0)
+
+
+def ranked(query: Query, text_ids: NDArray[np.int64], vectors: Vectors) -> list[Scored]:
     """Every candidate with its exact score, best first, the lower id first among equals."""
-    scores = np.clip((vectors.astype(np.float64) * query).sum(axis=1), -1.0, 1.0)
-    order = np.lexsort((chunk_ids, -scores))
-    return [(int(chunk_ids[row]), float(scores[row])) for row in order]
+    scores = similarity(query, vectors)
+    order = np.lexsort((text_ids, -scores))
+    return [(int(text_ids[row]), float(scores[row])) for row in order]
 
 
 def decoded(blobs: list[bytes], dimensions: int) -> Vectors:
     """Stored vectors as float32[blobs, dimensions]."""
     return np.frombuffer(b"".join(blobs), "<f4").reshape(len(blobs), dimensions)
-
-
-class VectorScan:
-    """Searches by comparing with every stored vector.
-
-    Holds all of them in memory between searches (75 MB for 50,000 of 384 dimensions) and loads
-    them anew after any change, unless told not to keep them.
-    """
-
-    def __init__(self, database: Database, *, keep: bool) -> None:
-        self._database = database
-        self._keep = keep
-        self._generation = -1
-        self._chunk_ids = np.zeros(0, np.int64)
-        self._vectors = np.zeros((0, 0), np.float32)
-
-    def nearest(self, query: Query, limit: int, generation: int) -> list[Scored]:
-        """The best `limit` chunks; to be called inside a transaction of that generation."""
-        if generation != self._generation:
-            self._load(len(query))
-            self._generation = generation
-        best = self._best(query, limit)
-        if not self._keep:
-            self._generation, self._vectors = -1, np.zeros((0, 0), np.float32)
-        return best
-
-    def _best(self, query: Query, limit: int) -> list[Scored]:
-        scores = self._vectors @ query.astype(np.float32)
-        if limit < len(scores):
-            last = np.partition(scores, -limit)[-limit]
-            rows = np.nonzero(scores >= last - MARGIN)[0]
-            return ranked(query, self._chunk_ids[rows], self._vectors[rows])[:limit]
-        return ranked(query, self._chunk_ids, self._vectors)
-
-    def _load(self, dimensions: int) -> None:
-        count = int(self._database.value("SELECT count(*) FROM vectors"))
-        self._chunk_ids = np.empty(count, np.int64)
-        self._vectors = np.empty((count, dimensions), np.float32)
-        rows = self._database.stream("SELECT chunk_id, vector FROM vectors ORDER BY chunk_id")
-        for row, (chunk_id, vector) in enumerate(rows):
-            self._chunk_ids[row] = chunk_id
-            self._vectors[row] = np.frombuffer(vector, "<f4")

@@ -1,0 +1,78 @@
+"""Which documents a `Filter` lets through, in SQL; resolved to keys before anything is ranked."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.corpus import Filter
+from engine.store.connection import View
+
+DocumentKeys = NDArray[np.int64]
+
+Condition = tuple[str, list[Any]]
+"""An expression over the table documents, and its bindings."""
+
+
+def condition(where: Filter) -> Condition:
+    """What must be true of a document."""
+    parts = list(_parts(where))
+    sql = " AND ".join(f"({part})" for part, _ in parts) or "TRUE"
+    return sql, [value for _, bindings in parts for value in bindings]
+
+
+def document_keys(view: View, where: Filter) -> DocumentKeys | None:
+    """The keys of the documents that match, ascending; None where every document does."""
+    if where.is_empty:
+        return None
+    sql, bindings = condition(where)
+    rows = view.rows(f"SELECT document_key FROM documents WHERE {sql} ORDER BY 1", bindings)
+    return np.fromiter((row[0] for row in rows), np.int64, len(rows))
+
+
+def under(path: str) -> Condition:
+    """At an absolute path, or below it."""
+    folder = path.rstrip(os.sep) + os.sep
+    behind = folder[:-1] + chr(ord(os.sep) + 1)
+    return "path = ? OR (path >= ? AND path < ?)", [path, folder, behind]
+
+
+def _parts(where: Filter) -> Iterator[Condition]:
+    if where.roots:
+        yield _any([under(root) for root in where.roots])
+    if where.path_globs:
+        yield _any([_glob(pattern) for pattern in where.path_globs])
+    if where.kinds:
+        yield _any([("kind = ?", [kind]) for kind in where.kinds])
+    if where.modified_after_ns:
+        yield "modified_ns >= ?", [where.modified_after_ns]
+    if where.modified_before_ns:
+        yield "modified_ns < ?", [where.modified_before_ns]
+    for name, value in where.metadata:
+        yield _said(name, value)
+
+
+def _any(conditions: list[Condition]) -> Condition:
+    sql = " OR ".join(f"({one})" for one, _ in conditions)
+    return sql, [value for _, bindings in conditions for value in bindings]
+
+
+def _glob(pattern: str) -> Condition:
+    """SQLite's GLOB, in which * also passes over folders; a bare folder means what is in it."""
+    native = pattern.replace("/", os.sep).removeprefix("**" + os.sep).removeprefix("." + os.sep)
+    if not os.path.isabs(native):
+        native = f"*{os.sep}{native}"
+    inside = native.rstrip(os.sep) + os.sep + "*"
+    return "path GLOB ? OR path GLOB ?", [native, inside]
+
+
+def _said(name: str, value: str) -> Condition:
+    """What a document says of itself, whole or as one of a list."""
+    wanted = f", {value.casefold()}, "
+    return (
+        "EXISTS (SELECT 1 FROM json_each(metadata) AS said WHERE casefold(said.key) = ? "
+        "AND instr(', ' || casefold(said.value) || ', ', ?))",
+        [name.casefold(), wanted],
+    )
