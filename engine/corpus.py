@@ -7,6 +7,21 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+KINDS = (
+    "markdown",
+    "text",
+    "rst",
+    "source",
+    "html",
+    "notebook",
+    "pdf",
+    "docx",
+    "csv",
+    "json-lines",
+    "email",
+)
+"""Of documents: which reader takes one."""
+
 
 def document_id_of(path: str) -> str:
     """The opaque id of the document at an absolute path: 16 hex digits, the same on every run."""
@@ -36,8 +51,7 @@ class Document:
     """How the bytes after a byte order mark decode: utf-8, utf-16-le, utf-16-be, or, where a guess
     had to do, another of Python's encodings; empty where the text was extracted."""
     kind: str = "text"
-    """Which reader took it: markdown, text, rst, source, html, notebook, pdf, docx, csv, json-lines
-    or email."""
+    """Which reader took it, one of `KINDS`."""
     modified_ns: int = 0
     """Modification time, nanoseconds since 1970."""
     page_count: int = 0

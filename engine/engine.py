@@ -1,12 +1,12 @@
-"""Engine: holds embedder, decoder and store, and closes them in order.
+"""Engine: holds embedder, decoder and library, and closes them in order.
 
-The one place where rooms are joined: which model serves a task, which vectors the index may hold.
+The one place that knows which model serves a task.
 Blocking, and safe to call from several threads; callers queue for a model themselves.
 """
 
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,14 +14,10 @@ from pathlib import Path
 from engine import __version__, memory
 from engine.acceleration import Acceleration, AccelerationOptions
 from engine.budget import Budget, Claim, estimate, least_cache
-from engine.corpus import Document
 from engine.decode.decoder import Decoder, DecoderOptions, DecoderStatus
-from engine.documents.finder import resolved
-from engine.documents.indexer import Indexer, IndexProgress
-from engine.documents.readers.interface import split_lines
 from engine.embed.embedder import Embedder, EmbedderOptions, Placement
-from engine.embed.embeddings import Embeddings
-from engine.errors import EngineError, ModelMissing, StoreError, Unavailable
+from engine.errors import EngineError, ModelMissing, Unavailable
+from engine.library import Library
 from engine.models import catalog, fetcher, installed
 from engine.models.installed import Choice
 from engine.models.spec import DecoderSpec, EmbedderSpec, Task
@@ -30,9 +26,6 @@ from engine.runtime import providers
 from engine.runtime.qnn.context_cache import Context
 from engine.runtime.qnn.devices import Absence, Device
 from engine.runtime.qnn.options import NpuOptions
-from engine.search.search import Matches, nearest, search
-from engine.store import opening
-from engine.store.interface import EmbeddingSpace, Store, StoreStatistics, Vectors
 
 Report = Callable[[str], None]
 
@@ -108,7 +101,6 @@ class Engine:
         self._choices: dict[Task, Choice] = {}
         self._budget = Budget(options.memory_limit_bytes)
         self._closing = threading.Event()
-        self._store_lock = threading.Lock()
         accelerated = AccelerationOptions(
             policy=options.placement.policy,
             npu=options.npu,
@@ -118,90 +110,7 @@ class Engine:
         )
         self._warn = _once(options.warn)
         self._acceleration = Acceleration(accelerated, self._warn)
-        self._unfinished: dict[str, Vectors] = {}
-        self._opened_store: Store | None = None
-
-    def search(self, question: str, limit: int) -> Matches:
-        """The chunks nearest to a question, best first.
-
-        Raises:
-            EngineError: No embedder, a blank question, or an index of another embedder.
-        """
-        with self.embedder.lease() as embedder:
-            return search(embedder, self._store_for(embedder.spec), question, limit)
-
-    def nearest(self, question: Embeddings, limit: int) -> Matches:
-        """The same for a question that this engine's embedder has embedded.
-
-        Raises:
-            EngineError: No embedder, or an index of another embedder.
-        """
-        with self.embedder.lease() as embedder:
-            return nearest(self._store_for(embedder.spec), question, limit)
-
-    def index(self, root: Path, *, rebuild: bool = False) -> Generator[IndexProgress]:
-        """Brings the index of a folder or file up to date, step by step.
-
-        Args:
-            root: The folder or file; symbolic links in its path are resolved here.
-            rebuild: Empty the whole index first, so that another embedder may fill it.
-
-        Raises:
-            EngineError: No embedder, no such folder, or an index of another embedder; then
-                nothing was changed.
-        """
-        with self.embedder.lease() as embedder:
-            indexer = Indexer(
-                self._store_for(embedder.spec),
-                lambda texts: embedder.embed(texts, "document").vectors,
-                embedder.count_tokens,
-                embedder.text_tokens,
-                self._unfinished,
-            )
-            yield from indexer.run(resolved(root), rebuild=rebuild)
-
-    def documents(self, *, after: str = "", limit: int = 100) -> list[Document]:
-        """Indexed documents in the order of their paths, those behind the path `after`."""
-        return self.store().documents(after=after, limit=limit)
-
-    def read_document(self, document_id: str) -> tuple[Document, list[str]]:
-        """A document and its lines, line ends kept, as they were when it was indexed.
-
-        Raises:
-            DocumentNotFound: No document has that id.
-        """
-        store = self.store()
-        document = store.document(document_id)
-        text = "".join(chunk.text for chunk in store.chunks(document_id))
-        return document, list(split_lines(text))
-
-    def remove_documents(self, document_ids: Sequence[str]) -> int:
-        """Removes documents from the index; all of them or, where one is unknown, none.
-
-        Raises:
-            DocumentNotFound: No document has one of the ids.
-        """
-        store = self.store()
-        for document_id in document_ids:
-            store.document(document_id)
-        return store.delete(document_ids)
-
-    def index_statistics(self) -> StoreStatistics:
-        """How much is indexed, and by which model.
-
-        Raises:
-            StoreError: The index cannot be opened.
-        """
-        return self.store().statistics()
-
-    def index_problem(self) -> str:
-        """Why the index cannot be searched as it is, or empty."""
-        try:
-            if (spec := self._embedder_in_use()) is not None:
-                self._store_for(spec).check_embedder()
-        except StoreError as error:
-            return str(error)
-        return ""
+        self.library = Library(options.index_file, self.embedder, self._embedder_in_use)
 
     def models(self) -> tuple[ModelStatus, ModelStatus]:
         """The models of the two tasks; loads nothing and waits for nothing."""
@@ -241,28 +150,12 @@ class Engine:
         """Bytes of physical memory that the whole process holds now; 0 if that is not known."""
         return memory.resident_bytes()
 
-    def store(self) -> Store:
-        """The index, opened at first use."""
-        with self._store_lock:
-            if self._closing.is_set():
-                raise Unavailable("The server is shutting down; call again once it is back.")
-            if self._opened_store is None:
-                self._opened_store = opening.open_store(self.options.index_file)
-            return self._opened_store
-
-    def interrupt(self) -> None:
-        """Makes a call give up that waits for another program to leave the index."""
-        store = self._opened_store
-        if store is not None:
-            store.interrupt()
-
     def close(self, timeout: float = -1) -> None:
         """Closes models and index; with a timeout in seconds, only what is not in use till then."""
         self._closing.set()
         end = time.monotonic() + timeout
-        for part in (self.decoder, self.embedder, self._opened_store):
-            if part is not None:
-                part.close(timeout if timeout < 0 else max(0.0, end - time.monotonic()))
+        for part in (self.decoder, self.embedder, self.library):
+            part.close(timeout if timeout < 0 else max(0.0, end - time.monotonic()))
 
     def _placement(self) -> Placement | None:
         embedder = self.embedder.loaded()
@@ -277,11 +170,6 @@ class Engine:
 
     def _wanted(self) -> tuple[tuple[Task, str | None], ...]:
         return ("embed", self.options.embedder), ("generate", self.options.decoder)
-
-    def _store_for(self, spec: EmbedderSpec) -> Store:
-        store = self.store()
-        store.use(EmbeddingSpace(spec.model_id, spec.fingerprint, spec.dimensions))
-        return store
 
     def _open_embedder(self, report: Report) -> Embedder:
         choice = self._choice("embed", self.options.embedder, report)

@@ -7,7 +7,7 @@ from engine.corpus import Collection, Filter, SkippedFile
 from engine.errors import CollectionNotFound, InvalidInput
 from engine.store import filtering
 from engine.store.connection import View
-from engine.store.near_names import nearest_words
+from engine.store.near_names import unknown_collection
 
 
 class CollectionsTables:
@@ -53,7 +53,7 @@ class CollectionsTables:
         """
         known = {one.name: one for one in self.all()}
         if name not in known:
-            raise CollectionNotFound(_unknown(name, list(known)))
+            raise CollectionNotFound(unknown_collection(name, list(known)))
         self._view.rows("DELETE FROM collections WHERE name = ?", [name])
         others = tuple(one.root for one in known.values() if one.name != name)
         inside, bindings = filtering.under(known[name].root)
@@ -89,10 +89,3 @@ class CollectionsTables:
             "INSERT OR REPLACE INTO skipped_files VALUES (?, ?, ?, ?)",
             ([one.path, one.reason, one.size, one.stamp_ns] for one in files),
         )
-
-
-def _unknown(name: str, known: list[str]) -> str:
-    if not known:
-        return f'There is no collection "{name[:200]}": nothing is indexed yet.'
-    near = nearest_words(name, known) or known[:3]
-    return f'There is no collection "{name[:200]}"; there is {", ".join(near)}.'

@@ -37,3 +37,11 @@ def nearest_words(wanted: str, words: Sequence[str]) -> list[str]:
     folded = {word.casefold(): word for word in words}
     near = difflib.get_close_matches(wanted[:1000].casefold(), folded, _MOST)
     return [folded[one] for one in near]
+
+
+def unknown_collection(name: str, known: Sequence[str]) -> str:
+    """What to say of a collection that is not there."""
+    if not known:
+        return f'There is no collection "{name[:200]}": nothing is indexed yet.'
+    near = nearest_words(name, known) or known[:3]
+    return f'There is no collection "{name[:200]}"; there is {", ".join(near)}.'

@@ -1,0 +1,229 @@
+"""Library: the user's documents, kept indexed, searched, read and cared for.
+
+Joins the embedder, the index and the search; knows nothing of how a model is chosen or loaded.
+Blocking, and safe to call from several threads; one run of indexing at a time.
+"""
+
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.corpus import Chunk, Collection, Document, Filter
+from engine.documents.collecting import Wishes
+from engine.documents.finder import resolved
+from engine.documents.indexer import Indexer, IndexProgress
+from engine.documents.readers.interface import split_lines
+from engine.embed.embedder import Embedder
+from engine.embed.embeddings import Embeddings
+from engine.errors import StoreError, Unavailable
+from engine.models.spec import EmbedderSpec
+from engine.residency import Resident
+from engine.search.narrowing import Narrowing, narrowed
+from engine.search.search import Matches, SearchRequest, lacking, search
+from engine.store import opening
+from engine.store.interface import NO_FILTER, EmbeddingSpace, Store, StoreStatistics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionStatus:
+    """A collection, and how it is with it."""
+
+    collection: Collection
+    documents: int
+    is_there: bool
+    """Whether there is anything at its root now."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredText:
+    """A document and its text."""
+
+    document: Document
+    chunks: tuple[Chunk, ...]
+
+    def lines(self) -> tuple[str, ...]:
+        """The lines of the text, with their ends."""
+        return split_lines("".join(chunk.text for chunk in self.chunks))
+
+
+class Library:
+    """The documents in one index."""
+
+    def __init__(
+        self,
+        index_file: Path,
+        embedder: Resident[Embedder],
+        spec_in_use: Callable[[], EmbedderSpec | None],
+    ) -> None:
+        """Opens nothing yet.
+
+        Args:
+            index_file: The index; made at first use.
+            embedder: Makes the vectors; loaded when one is needed.
+            spec_in_use: The embedder that is in memory, or was.
+        """
+        self._index_file = index_file
+        self._embedder = embedder
+        self._spec_in_use = spec_in_use
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._opened: Store | None = None
+
+    def search(self, request: SearchRequest) -> Matches:
+        """The passages that answer a question, best first.
+
+        Without an embedding model it answers by words, and says why.
+
+        Raises:
+            EngineError: A blank query, or an index that cannot be read.
+        """
+        if request.mode == "keyword":
+            return self.found(request, None)
+        try:
+            lease = self._embedder.lease()
+        except Unavailable as error:
+            return self.found(request, None, str(error))
+        with lease as embedder:
+            return self.found(request, embedder.embed([request.query], "query"))
+
+    def found(
+        self, request: SearchRequest, question: Embeddings | None, why_not: str = ""
+    ) -> Matches:
+        """The same for a query that this engine's embedder has embedded, or could not.
+
+        Args:
+            request: What is asked.
+            question: The query as the only text; None searches by words.
+            why_not: Why there is none though one was wanted.
+        """
+        return search(self._store_in_use(), request, question, why_not)
+
+    def narrowed(self, wanted: Narrowing) -> Filter:
+        """The documents that may answer, from what a caller says of them.
+
+        Raises:
+            CollectionNotFound: There is no collection of a name.
+            InvalidInput: A kind is none, or a time is none.
+        """
+        return narrowed(wanted, self.store().collections())
+
+    def index(
+        self, root: Path, wishes: Wishes | None = None, *, rebuild: bool = False
+    ) -> Generator[IndexProgress]:
+        """Brings the index of a folder or file up to date, step by step.
+
+        Args:
+            root: The folder or file; symbolic links in its path are resolved here. One that lies in
+                no collection becomes a new one.
+            wishes: What its collection is to be; None leaves it as it is.
+            rebuild: Read and embed every file anew.
+
+        Raises:
+            EngineError: No embedder, no such folder, or another program indexes; then nothing was
+                changed.
+        """
+        with self._indexer() as indexer:
+            yield from indexer.run(resolved(root), wishes, rebuild=rebuild)
+
+    def index_all(self, *, rebuild: bool = False) -> Generator[IndexProgress]:
+        """The same for every collection; one whose folder is not there is left as it is."""
+        with self._indexer() as indexer:
+            yield from indexer.run_all(rebuild=rebuild)
+
+    def embed_lacking(self) -> Generator[IndexProgress]:
+        """Embeds what has no vector of the model in use, as after a change of the model."""
+        with self._indexer() as indexer:
+            yield from indexer.embed_lacking()
+
+    def collections(self) -> list[CollectionStatus]:
+        """What is kept indexed, in the order of names."""
+        store = self.store()
+        return [
+            CollectionStatus(
+                collection=one,
+                documents=store.count(Filter(roots=(one.root,))),
+                is_there=Path(one.root).exists(),
+            )
+            for one in store.collections()
+        ]
+
+    def documents(
+        self, *, after: str = "", limit: int = 100, where: Filter = NO_FILTER
+    ) -> list[Document]:
+        """Indexed documents in the order of their paths, those behind the path `after`."""
+        return self.store().documents(after=after, limit=limit, where=where)
+
+    def read_document(self, document_id: str) -> StoredText:
+        """A document as it was when it was indexed.
+
+        Raises:
+            DocumentNotFound: No document has that id.
+        """
+        store = self.store()
+        return StoredText(store.document(document_id), tuple(store.chunks(document_id)))
+
+    def remove_documents(self, document_ids: Sequence[str]) -> int:
+        """Removes documents from the index; all of them or, where one is unknown, none.
+
+        Raises:
+            DocumentNotFound: No document has one of the ids.
+        """
+        store = self.store()
+        for document_id in document_ids:
+            store.document(document_id)
+        return store.delete(document_ids)
+
+    def index_statistics(self) -> StoreStatistics:
+        """How much is indexed, and by which models.
+
+        Raises:
+            StoreError: The index cannot be opened.
+        """
+        return self._store_in_use().statistics()
+
+    def index_problem(self) -> str:
+        """Why the index cannot be searched as it should be, or empty."""
+        try:
+            return lacking(self._store_in_use())
+        except StoreError as error:
+            return str(error)
+
+    def store(self) -> Store:
+        """The index, opened at first use."""
+        with self._lock:
+            if self._closing.is_set():
+                raise Unavailable("The server is shutting down; call again once it is back.")
+            if self._opened is None:
+                self._opened = opening.open_store(self._index_file)
+            return self._opened
+
+    def interrupt(self) -> None:
+        """Makes a call give up that waits for another program to leave the index."""
+        store = self._opened
+        if store is not None:
+            store.interrupt()
+
+    def close(self, timeout: float = -1) -> None:
+        """Closes the index; with a timeout in seconds, only if it is not in use till then."""
+        self._closing.set()
+        if self._opened is not None:
+            self._opened.close(timeout)
+
+    def _store_in_use(self) -> Store:
+        """The index, for the vectors of the embedder that is in memory, or was."""
+        store = self.store()
+        if (spec := self._spec_in_use()) is not None:
+            store.use(EmbeddingSpace(spec.model_id, spec.fingerprint, spec.dimensions))
+        return store
+
+    @contextmanager
+    def _indexer(self) -> Generator[Indexer]:
+        with self._embedder.lease() as embedder:
+            yield Indexer(
+                self._store_in_use(),
+                lambda texts: embedder.embed(texts, "document").vectors,
+                embedder.count_tokens,
+                embedder.text_tokens,
+            )
