@@ -311,6 +311,25 @@ class Database:
         return self._writer.patience.is_over
 
 
+class WordTokenizer:
+    """SQLite's own tokenizer for words, outside of any table; may be used from any thread."""
+
+    def __init__(self, *arguments: str) -> None:
+        """
+        Args:
+            arguments: As in the option `tokenize` of a table: a name, then its arguments.
+        """
+        self._connection = apsw.Connection(":memory:")
+        self._lock = threading.Lock()
+        self._tokenizer = self._connection.fts5_tokenizer(arguments[0], list(arguments[1:]))
+
+    def spans(self, text: bytes) -> list[tuple[int, int, str]]:
+        """Byte offsets and stem of each word of a text in UTF-8."""
+        with self._lock:
+            found = self._tokenizer(text, apsw.FTS5_TOKENIZE_DOCUMENT, None)
+        return [(start, end, stem) for start, end, stem, *_ in found]
+
+
 def _casefold(*texts: Any) -> str:
     return str(texts[0]).casefold()
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.corpus import Chunk, Collection, Document, Filter, Hit, SkippedFile
+from engine.store.words import Word
 
 Vectors = NDArray[np.float32]
 
@@ -257,6 +258,10 @@ class Store(Protocol):
 
     def hits(self, candidates: Sequence[Candidate], where: Filter = NO_FILTER) -> list[Hit]:
         """The chunk of each text, in the same order: the oldest in a document that matches."""
+        ...
+
+    def words(self, text: str) -> list[Word]:
+        """The words of a text as `lexical` knows them."""
         ...
 
     # Care.

@@ -12,7 +12,7 @@ from engine.corpus import Chunk, Collection, Document, Filter, Hit, SkippedFile
 from engine.errors import InvalidInput, StoreError
 from engine.store import care, filtering
 from engine.store.collections_tables import CollectionsTables
-from engine.store.connection import Database, View
+from engine.store.connection import Database, View, WordTokenizer
 from engine.store.documents_tables import DocumentsTables
 from engine.store.interface import (
     NO_FILTER,
@@ -24,10 +24,12 @@ from engine.store.interface import (
     Vectors,
 )
 from engine.store.lexical_search import lexical
+from engine.store.lexical_table import TOKENIZER
 from engine.store.nearest import NearestVectors
 from engine.store.passages import hits
 from engine.store.spaces import Spaces
 from engine.store.vectors import decoded, similarity, unit
+from engine.store.words import Word, words_of
 
 
 class SqliteStore:
@@ -43,6 +45,7 @@ class SqliteStore:
         self._database = database
         self._space: EmbeddingSpace | None = None
         self._nearest = NearestVectors(slow_reason)
+        self._tokenizer = WordTokenizer(*TOKENIZER.split())
 
     def use(self, space: EmbeddingSpace) -> None:
         """Names the model whose vectors come from now on; see `Store.use`."""
@@ -208,6 +211,10 @@ class SqliteStore:
         """The chunk of each text; see `Store.hits`."""
         with self._database.read() as view:
             return hits(view, candidates, where)
+
+    def words(self, text: str) -> list[Word]:
+        """The words of a text; see `Store.words`."""
+        return list(words_of(text, self._tokenizer))
 
     def statistics(self) -> StoreStatistics:
         """What is stored, and how it is searched."""
