@@ -327,7 +327,7 @@ class WordTokenizer:
         """Byte offsets and stem of each word of a text in UTF-8."""
         with self._lock:
             found = self._tokenizer(text, apsw.FTS5_TOKENIZE_DOCUMENT, None)
-        return [(start, end, stem) for start, end, stem, *_ in found]
+        return [(int(row[0]), int(row[1]), str(row[2])) for row in found]
 
 
 def _casefold(*texts: Any) -> str:
