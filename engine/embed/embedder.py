@@ -5,30 +5,29 @@ Rule: a text's vector does not depend on the texts beside it, and no text is cut
 """
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 from weakref import finalize
 
-import numpy as np
-
 from engine.embed.accelerator import Accelerator
-from engine.embed.calls import Call
+from engine.embed.background import Background, spare_threads
+from engine.embed.calls import Call, Vectors
 from engine.embed.compiled import CompiledModel, ShapeStatus
 from engine.embed.embeddings import Embeddings, EmbeddingSteps
 from engine.embed.encoder import Encoder
+from engine.embed.framing import Framing
 from engine.embed.latencies import Latencies
 from engine.embed.measuring import samples_ms
 from engine.embed.pool import Pool
 from engine.embed.proving import Reference
 from engine.embed.scheduling import Policy, Scheduler
-from engine.errors import EmptyInput, InvalidInput, ModelBroken, Unavailable
+from engine.errors import Unavailable
 from engine.models.spec import EmbedderSpec
 from engine.runtime.session import Session
 from engine.runtime.shapes import Bucket, buckets
-from engine.text.counting import TokenCounts
 from engine.text.tokenizer import Tokenizer
 
 Kind = Literal["query", "document"]
@@ -74,16 +73,14 @@ class Embedder:
         self,
         spec: EmbedderSpec,
         encoder: Encoder,
-        tokenizer: Tokenizer,
+        framing: Framing,
         options: EmbedderOptions,
         latencies: Latencies,
     ) -> None:
         self.spec = spec
-        self._tokenizer = tokenizer
-        self._counts = TokenCounts(tokenizer)
+        self._framing = framing
         self._options = options
         self._cpu = encoder
-        self._before, self._after = _frame(tokenizer)
         scheduler = Scheduler(
             latencies,
             policy=options.policy,
@@ -119,13 +116,14 @@ class Embedder:
             ModelBroken: Its graph, tokenizer and configuration do not make one encoder.
         """
         options = options or EmbedderOptions()
-        tokenizer = Tokenizer.open(spec.tokenizer_file)
+        framing = Framing(Tokenizer.open(spec.tokenizer_file), spec.max_tokens)
         session = Session.open(spec.onnx_file, threads=options.threads)
-        encoder = Encoder(spec, session, _padding_id(tokenizer))
+        encoder = Encoder(spec, session, framing.padding_id)
         used = compiled if options.policy != "cpu" else None
         latencies = Latencies.from_json(used.read_latencies() if used else {})
-        embedder = cls(spec, encoder, tokenizer, options, latencies)
-        embedder._prove()
+        embedder = cls(spec, encoder, framing, options, latencies)
+        # A broken model fails on what is shortest and longest, and on its last token.
+        encoder.run(framing.extremes(), Bucket(2, spec.max_tokens))
         if used is not None:
             embedder._accelerate(used, warn)
         return embedder
@@ -150,7 +148,7 @@ class Embedder:
     @property
     def text_tokens(self) -> int:
         """The most tokens read of one document, special tokens left out."""
-        return self.max_tokens - len(self._before) - len(self._after)
+        return self._framing.text_tokens
 
     def embed(self, texts: Sequence[str], kind: Kind) -> Embeddings:
         """Embeds texts; `embed_steps` with all its steps taken.
@@ -169,6 +167,21 @@ class Embedder:
         with closing(self.embed_steps(texts, kind)) as steps:
             return Embeddings.of(steps, self.spec.model_id)
 
+    @contextmanager
+    def in_background(self) -> Generator[Callable[[Sequence[str]], Vectors]]:
+        """A way to embed documents that nobody waits for: a core stays free for queries.
+
+        float32[texts, dimensions] for a list of texts, as `embed` gives them up to rounding. Where
+        another provider takes texts, or there is one core only, it is `embed`.
+        """
+        threads = spare_threads(self._options.threads)
+        if threads < 1 or self._accelerator is not None:
+            yield lambda texts: self.embed(texts, "document").vectors
+            return
+        most, framing = self._options.max_batch_tokens, self._framing
+        background = Background(self.spec, framing.padding_id, threads, most)
+        yield lambda texts: background.run(list(map(framing.row, framing.contents(texts))))
+
     def embed_steps(self, texts: Sequence[str], kind: Kind) -> EmbeddingSteps:
         """Embeds texts one batch a step; what `embed` raises comes with the steps."""
         return EmbeddingSteps(self._pool, lambda: self._begun(texts, kind), self.max_tokens)
@@ -179,8 +192,7 @@ class Embedder:
         Raises:
             InvalidInput: Not a string, or not Unicode text; the message names its index.
         """
-        _refuse_other_types(texts)
-        return self._counts.of_each(texts)
+        return self._framing.count_tokens(texts)
 
     def placement(self) -> Placement:
         """Where texts are embedded now; waits for nothing."""
@@ -208,16 +220,10 @@ class Embedder:
 
     def _begun(self, texts: Sequence[str], kind: Kind) -> tuple[Call, list[int]]:
         """A call for these texts, and each text's tokens before it was cut."""
-        _refuse_other_types(texts)
-        _refuse_empty(texts)
         prefix = self.spec.query_prefix if kind == "query" else ""
-        rows = self._tokenizer.encode_batch([prefix + text for text in texts])
-        framed = len(self._before) + len(self._after)
-        call = Call([self._framed(row) for row in rows], is_query=kind == "query")
-        return call, [len(row) + framed for row in rows]
-
-    def _framed(self, row: Sequence[int]) -> list[int]:
-        return [*self._before, *row[: self.text_tokens], *self._after]
+        contents = self._framing.contents(texts, prefix)
+        call = Call(list(map(self._framing.row, contents)), is_query=kind == "query")
+        return call, [len(content) + self._framing.special_tokens for content in contents]
 
     def _measure_cpu(self) -> None:
         """Calibrates the CPU at the lengths that others are compiled for, and for a full batch."""
@@ -227,34 +233,22 @@ class Embedder:
             Bucket(max(1, most // self.max_tokens), self.max_tokens),
         ]
         for bucket in shapes:
-            rows = [self._canary(bucket.tokens, row) for row in range(bucket.rows)]
+            rows = [self._framing.canary(bucket.tokens, row) for row in range(bucket.rows)]
             run = partial(self._cpu.run, rows, bucket)
             samples = samples_ms(partial(_milliseconds, run), _MEASURING_MS / len(shapes))
             self._pool.latencies.calibrate(self._cpu.provider, bucket, samples)
 
     def _accelerate(self, compiled: CompiledModel, warn: Callable[[str], None]) -> None:
         def encode(session: Session) -> Encoder:
-            return Encoder(self.spec, session, _padding_id(self._tokenizer))
+            return Encoder(self.spec, session, self._framing.padding_id)
 
-        reference = Reference(self._cpu, self._canary, self._measure_cpu)
+        reference = Reference(self._cpu, self._framing.canary, self._measure_cpu)
         self._accelerator = Accelerator(compiled, encode, reference, self._pool, warn)
         # At the latest when Python ends: a thread that is then inside the runtime crashes it.
         self._closing = finalize(
             self, _close, self._pool, self.spec.model_id, accelerator=self._accelerator
         )
         self._accelerator.start()
-
-    def _canary(self, tokens: int, seed: int) -> list[int]:
-        """A row of any tokens of the vocabulary, of that length."""
-        length = max(1, tokens - len(self._before) - len(self._after))
-        drawn = np.random.default_rng(seed).integers(0, self._tokenizer.vocabulary_size, length)
-        return self._framed([int(token) for token in drawn])
-
-    def _prove(self) -> None:
-        """Runs a short row beside a full one that holds the vocabulary's last token."""
-        last = self._tokenizer.vocabulary_size - 1
-        rows = [self._framed([last] * length) for length in (1, self.max_tokens)]
-        self._cpu.run(rows, Bucket(2, self.max_tokens))
 
 
 def _close(pool: Pool, model_id: str, *, accelerator: Accelerator | None = None) -> None:
@@ -269,42 +263,3 @@ def _milliseconds(run: Callable[[], object]) -> float:
     started = time.perf_counter()
     run()
     return 1000 * (time.perf_counter() - started)
-
-
-def _frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """The special tokens the model expects before and after a text.
-
-    Raises:
-        ModelBroken: A text does not stand between them.
-    """
-    (bare,) = tokenizer.encode_batch(["a"])
-    (whole,) = tokenizer.encode_batch(["a"], special_tokens=True)
-    starts = [i for i in range(len(whole)) if bare and whole[i : i + len(bare)] == bare]
-    if not starts:
-        raise ModelBroken(
-            f"{tokenizer.name} does not put its special tokens around the tokens of a text; fetch "
-            "the model again."
-        )
-    start = starts[0]
-    return whole[:start], whole[start + len(bare) :]
-
-
-def _padding_id(tokenizer: Tokenizer) -> int:
-    """BERT's or RoBERTa's; padding is masked, so any id serves where there is neither."""
-    return tokenizer.token_id("[PAD]") or tokenizer.token_id("<pad>") or 0
-
-
-def _refuse_other_types(texts: Sequence[object]) -> None:
-    if isinstance(texts, str):
-        raise InvalidInput("Give a list of texts, not one text.")
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InvalidInput(f"Text {index} is a {type(text).__name__}; give a string.")
-
-
-def _refuse_empty(texts: Sequence[str]) -> None:
-    if not texts:
-        raise EmptyInput("There is nothing to embed; give at least one text.")
-    for index, text in enumerate(texts):
-        if not text.strip():
-            raise EmptyInput(f"Text {index} is empty; leave it out or give it some text.")

@@ -40,6 +40,10 @@ class Encoder:
                 "feature-extraction model."
             )
 
+    @property
+    def dimensions(self) -> int:
+        return self._spec.dimensions
+
     def run(self, rows: Sequence[Sequence[int]], bucket: Bucket) -> NDArray[np.float32]:
         """Runs the graph once over rows of token ids.
 
