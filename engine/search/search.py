@@ -1,28 +1,27 @@
 """Joins words and meaning: a question in, passages in order out.
 
-Knows how to ask the store, not how it searches; how well two orders agree is `fusion`'s, what is
-shown first is `ranking`'s. Without vectors it answers by words, and says so.
+Knows what to ask the store for, not how it searches. How two lists become one is `fusion`'s, what
+is shown first is `ranking`'s. What cannot be searched by meaning is searched by words, and that is
+said.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.corpus import Filter, Hit
+from engine.corpus import Filter
 from engine.embed.embeddings import Embeddings
 from engine.errors import EmptyInput
-from engine.search import fusion, ranking
-from engine.search.fusion import Fused
+from engine.search.fusion import DEPTH, Fused, dense_share, fuse
 from engine.search.query import Query, read_query
-from engine.store.interface import Candidate, Store, Vectors
+from engine.search.ranking import Ranked, diversify, rank, worth_reading
+from engine.search.snippets import Snippet, snippet
+from engine.store.interface import Candidate, Store
 
 Mode = Literal["hybrid", "dense", "keyword"]
 
 DEEPEST = 10_000
-"""How far down the list of passages may be asked for."""
-
-_DEPTH = 200
-"""Candidates of each way at least: fusing more of them changed no measured quality."""
+"""How far down a list of passages may be asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,29 +29,21 @@ class SearchRequest:
     """What is asked."""
 
     query: str
-    """Plain words; the model's query prefix is added by the embedder, not by callers."""
+    """Plain words; a model's query prefix is added by the embedder, not by callers."""
     limit: int = 10
     offset: int = 0
     """Passages of earlier pages, to be passed over."""
     where: Filter = Filter()
     mode: Mode = "hybrid"
-    diversity: float = 0.0
-    """0 to 1: how much a passage that is unlike those before it is preferred to a better one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A passage, and what its score is made of."""
-
-    hit: Hit
-    parts: Fused
+    is_diverse: bool = False
+    """Whether what says something new goes before what is like a better passage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matches:
     """What was found for a question."""
 
-    matches: list[Match]
+    ranked: list[Ranked]
     """Best first."""
     has_more: bool
     """Whether there are passages behind these."""
@@ -80,18 +71,75 @@ def search(
 
     Raises:
         EmptyInput: The query is blank.
+        StoreError: The index cannot be read.
     """
-    query = read_query(request.query)
     if not request.query.strip():
         raise EmptyInput("The query is empty; say what to look for.")
-    depth = max(_DEPTH, 2 * (request.offset + request.limit))
-    statistics = store.statistics()
-    degraded = why_not or _lacking(store, request.mode)
-    words: Sequence[Candidate] = ()
-    meaning: Sequence[Candidate] = ()
+    generation = store.statistics().generation
+    query = read_query(request.query)
+    last = min(request.offset + request.limit, DEEPEST)
+    fused = _fused(store, request, query, question, last)
+    candidates = [
+        Candidate(one.text_id, one.score) for one in worth_reading(fused, query, last + 1)
+    ]
+    ranked = rank(fused, store.hits(candidates, request.where), query)
+    if request.is_diverse and question is not None:
+        ranked = diversify(ranked, store.vectors([one.fused.text_id for one in ranked[:DEPTH]]))
+    return Matches(
+        ranked=ranked[request.offset : last],
+        has_more=last < min(len(ranked), DEEPEST),
+        query=query,
+        model_id=question.model_id if question else "",
+        provider=question.provider if question else "",
+        degraded=_degraded(store, request.mode, question, why_not),
+        generation=generation,
+    )
+
+
+def evidence(store: Store, found: Ranked, query: Query, characters: int) -> Snippet:
+    """The part of a passage that shows why it was found.
+
+    Args:
+        store: That it was found in.
+        found: The passage.
+        query: What was looked for.
+        characters: At most so many, 40 or more.
+    """
+
+    def stem(word: str) -> str:
+        return " ".join(one.stem for one in store.words(word))
+
+    return snippet(found.hit.chunk, query, stem, characters)
+
+
+def lacking(store: Store) -> str:
+    """What cannot be found by meaning yet; empty if everything can."""
+    coverage = store.coverage()
+    if coverage.is_complete:
+        return ""
+    return (
+        f"reembedding {coverage.embedded:,}/{coverage.texts:,}: passages without a vector of the "
+        "embedding model in use are found by their words only."
+    )
+
+
+def _fused(
+    store: Store, request: SearchRequest, query: Query, question: Embeddings | None, last: int
+) -> list[Fused]:
+    # Of a text that several passages share, and of those alike, one is shown: some more are wanted.
+    depth = max(DEPTH, 2 * (last + 1))
+    by_words: Sequence[Candidate] = ()
+    by_meaning: Sequence[Candidate] = ()
     if request.mode != "dense" or question is None:
-        words = store.lexical(query.terms, depth, request.where)
+        by_words = store.lexical(query.terms, depth, request.where)
     if request.mode != "keyword" and question is not None:
-        meaning = store.nearest(question.vectors[0], depth, request.where)
-    del fusion, ranking, statistics, words, meaning, degraded, Vectors
-    raise NotImplementedError
+        by_meaning = store.nearest(question.vectors[0], depth, request.where)
+    return fuse(by_words, by_meaning, dense_share(query))
+
+
+def _degraded(store: Store, mode: Mode, question: Embeddings | None, why_not: str) -> str:
+    if mode == "keyword":
+        return ""
+    if question is None:
+        return f"searched by words only: {why_not}"
+    return lacking(store)

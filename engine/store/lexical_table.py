@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from engine.store.connection import View
+from engine.store.lexical_text import lexical_text, lexical_title
 
 # Folders a file is looked for by, the innermost; those above say where the user keeps things.
 _FOLDERS = 4
@@ -30,9 +31,10 @@ class LexicalRow:
 
     def columns(self) -> tuple[str, str, str, str]:
         """Title, headings beside it, path and text."""
-        headings = "\n".join(one for one in self.heading_path if one != self.title)
-        path = "/".join(PurePath(self.path).parts[-_FOLDERS:])
-        return self.title, headings, path, self.text
+        headings = lexical_text("\n".join(self.heading_path))
+        path = lexical_text("/".join(PurePath(self.path).parts[-_FOLDERS:]))
+        title = lexical_title(self.title, self.heading_path)
+        return title, headings, path, lexical_text(self.text)
 
 
 class LexicalTable:
