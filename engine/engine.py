@@ -43,6 +43,8 @@ class EngineOptions:
     """A known id or a folder of the user's own; None takes the best installed."""
     decoder: str | None = None
     threads: int = 0
+    leaves_core_free: bool = False
+    """Whether indexing leaves a core to those who search meanwhile."""
     pull: bool = False
     """Fetch a missing default model when it is first needed."""
     offline: bool = False
@@ -110,7 +112,12 @@ class Engine:
         )
         self._warn = _once(options.warn)
         self._acceleration = Acceleration(accelerated, self._warn)
-        self.library = Library(options.index_file, self.embedder, self._embedder_in_use)
+        self.library = Library(
+            options.index_file,
+            self.embedder,
+            self._embedder_in_use,
+            leaves_core_free=options.leaves_core_free,
+        )
 
     def models(self) -> tuple[ModelStatus, ModelStatus]:
         """The models of the two tasks; loads nothing and waits for nothing."""

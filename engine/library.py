@@ -6,18 +6,22 @@ Blocking, and safe to call from several threads; one run of indexing at a time.
 
 import threading
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.corpus import Chunk, Collection, Document, Filter
 from engine.documents.collecting import Wishes
+from engine.documents.embedding import EmbedDocuments
 from engine.documents.finder import resolved
-from engine.documents.indexer import Indexer, IndexProgress
+from engine.documents.indexer import Indexer
+from engine.documents.one_indexer import one_indexer
+from engine.documents.progress import IndexProgress
+from engine.documents.watcher import WatchOptions, changed_paths
 from engine.documents.readers.interface import split_lines
 from engine.embed.embedder import Embedder
 from engine.embed.embeddings import Embeddings
-from engine.errors import StoreError, Unavailable
+from engine.errors import IndexerBusy, ModelMissing, StoreError, Unavailable
 from engine.models.spec import EmbedderSpec
 from engine.residency import Resident
 from engine.search.narrowing import Narrowing, narrowed
@@ -56,6 +60,8 @@ class Library:
         index_file: Path,
         embedder: Resident[Embedder],
         spec_in_use: Callable[[], EmbedderSpec | None],
+        *,
+        leaves_core_free: bool = False,
     ) -> None:
         """Opens nothing yet.
 
@@ -63,10 +69,12 @@ class Library:
             index_file: The index; made at first use.
             embedder: Makes the vectors; loaded when one is needed.
             spec_in_use: The embedder that is in memory, or was.
+            leaves_core_free: Whether indexing may not use all cores, for others ask questions.
         """
         self._index_file = index_file
         self._embedder = embedder
         self._spec_in_use = spec_in_use
+        self._leaves_core_free = leaves_core_free
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._opened: Store | None = None
@@ -114,14 +122,17 @@ class Library:
     ) -> Generator[IndexProgress]:
         """Brings the index of a folder or file up to date, step by step.
 
+        Without an embedding model its documents are found by their words only, and the report says
+        how many texts lack a vector.
+
         Args:
             root: The folder or file; symbolic links in its path are resolved here. One that lies in
                 no collection becomes a new one.
             wishes: What its collection is to be; None leaves it as it is.
-            rebuild: Read and embed every file anew.
+            rebuild: Read every file anew.
 
         Raises:
-            EngineError: No embedder, no such folder, or another program indexes; then nothing was
+            EngineError: No such folder, or another run of indexing is at work; then nothing was
                 changed.
         """
         with self._indexer() as indexer:
@@ -136,6 +147,25 @@ class Library:
         """Embeds what has no vector of the model in use, as after a change of the model."""
         with self._indexer() as indexer:
             yield from indexer.embed_lacking()
+
+    def watch(self, options: WatchOptions | None = None) -> Generator[IndexProgress | None]:
+        """Keeps all collections up to date until it is closed.
+
+        Yields the steps of each run, and None several times a second while nothing changes. What
+        changes while another program indexes is dealt with once that is done.
+        """
+        late: frozenset[str] = frozenset()
+        while True:
+            roots = self._roots()
+            for changed in changed_paths(roots, options):
+                late |= changed
+                if late:
+                    with suppress(IndexerBusy), self._indexer() as indexer:
+                        yield from indexer.run_changed(late)
+                        late = frozenset()
+                yield None
+                if self._roots() != roots:
+                    break
 
     def collections(self) -> list[CollectionStatus]:
         """What is kept indexed, in the order of names."""
@@ -186,7 +216,8 @@ class Library:
     def index_problem(self) -> str:
         """Why the index cannot be searched as it should be, or empty."""
         try:
-            return lacking(self._store_in_use())
+            store = self._store_in_use()
+            return lacking(store) if self._spec_in_use() else ""
         except StoreError as error:
             return str(error)
 
@@ -220,10 +251,24 @@ class Library:
 
     @contextmanager
     def _indexer(self) -> Generator[Indexer]:
-        with self._embedder.lease() as embedder:
+        with one_indexer(self._index_file), ExitStack() as held:
+            try:
+                embedder = held.enter_context(self._embedder.lease())
+            except ModelMissing:
+                yield Indexer(self._store_in_use())
+                return
+            way = embedder.in_background() if self._leaves_core_free else _at_once(embedder)
             yield Indexer(
                 self._store_in_use(),
-                lambda texts: embedder.embed(texts, "document").vectors,
+                held.enter_context(way),
                 embedder.count_tokens,
                 embedder.text_tokens,
             )
+
+    def _roots(self) -> list[str]:
+        return [one.root for one in self.store().collections()]
+
+
+def _at_once(embedder: Embedder) -> AbstractContextManager[EmbedDocuments]:
+    """A way to embed documents on all cores."""
+    return nullcontext(lambda texts: embedder.embed(texts, "document").vectors)
