@@ -1,6 +1,5 @@
-"""The engine joins the rooms: models chosen, an index of one model, questions to passages."""
+"""The engine joins the rooms: models chosen, loaded, freed and kept within a limit."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,14 +11,13 @@ from engine.budget import estimate
 from engine.decode.sampling import SamplingParams
 from engine.engine import Engine, EngineOptions
 from engine.errors import (
-    DocumentNotFound,
     ModelMissing,
     NoRoom,
     Overloaded,
     Unavailable,
-    WrongEmbedder,
 )
 from engine.models import catalog, folder
+from engine.search.search import SearchRequest
 from engine.text.chat import Message
 
 
@@ -50,36 +48,8 @@ def got(place):
         return model
 
 
-def finish(engine: Engine, folder: Path):
-    return list(engine.index(folder))[-1].report
-
-
-def test_a_question_finds_the_passage_that_answers_it(engine, notes):
-    assert finish(engine, notes).indexed == 2
-    found = engine.search("How long do I brew it?", 5)
-    hits = found.hits
-    assert (found.model_id, found.provider) == ("all-minilm-l6-v2", "cpu")
-    assert hits[0].document.path == str((notes / "tea.md").resolve())
-    assert hits[0].score > hits[-1].score
-    assert finish(engine, notes).embedded_texts == 0
-
-
-def test_a_document_is_read_back_line_by_line(engine, notes):
-    finish(engine, notes)
-    (document,) = [one for one in engine.documents() if one.path.endswith("sea.md")]
-    found, lines = engine.read_document(document.document_id)
-    assert found == document
-    assert "".join(lines) == (notes / "sea.md").read_text()
-    assert len(lines) == document.line_count == 7
-
-
-def test_removing_one_unknown_document_removes_none(engine, notes):
-    finish(engine, notes)
-    known = engine.documents()[0].document_id
-    with pytest.raises(DocumentNotFound):
-        engine.remove_documents([known, "0" * 16])
-    assert engine.index_statistics().documents == 2
-    assert engine.remove_documents([known]) == 1
+def ask(engine: Engine, query: str):
+    return engine.library.search(SearchRequest(query=query))
 
 
 def test_models_are_told_without_being_loaded(engine):
@@ -100,7 +70,7 @@ def test_models_are_told_without_being_loaded(engine):
 def test_without_models_each_use_names_the_command(tmp_path):
     engine = Engine(EngineOptions(models_dir=tmp_path, index_file=tmp_path / "index.sqlite"))
     with pytest.raises(ModelMissing, match="npu-gateway pull"):
-        engine.search("x", 1)
+        got(engine.embedder)
     with pytest.raises(ModelMissing, match="npu-gateway pull"):
         got(engine.decoder)
     assert [status.model_id for status in engine.models()] == ["", ""]
@@ -131,43 +101,8 @@ def test_pull_fetches_what_is_missing_at_first_use(tmp_path, models_dir):
     engine.close()
 
 
-def test_an_index_of_another_embedder_is_refused_with_both_names(engine, notes, options, tmp_path):
-    finish(engine, notes)
-    other = tmp_path / "other-model"
-    shutil.copytree(
-        options.models_dir / "all-minilm-l6-v2",
-        other,
-        ignore=shutil.ignore_patterns("npu-gateway.json"),
-    )
-    pooling = {"word_embedding_dimension": 384, "pooling_mode_cls_token": True}
-    (other / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
-    second = Engine(
-        EngineOptions(
-            models_dir=options.models_dir, index_file=options.index_file, embedder=str(other)
-        )
-    )
-    got(second.embedder)
-    for use in (lambda: second.search("x", 1), lambda: finish(second, notes)):
-        with pytest.raises(WrongEmbedder, match=r"all-minilm-l6-v2.*other-model") as refused:
-            use()
-        assert "--rebuild" in str(refused.value)
-    assert "other-model" in second.index_problem()
-    assert len(second.documents()) == 2, "listing needs no vectors"
-    rebuilt = list(second.index(notes, rebuild=True))[-1].report
-    assert rebuilt.indexed == 2
-    assert second.index_problem() == ""
-    second.close()
-    assert "other-model" in engine_problem_after_search(engine)
-
-
-def engine_problem_after_search(engine: Engine) -> str:
-    with pytest.raises(WrongEmbedder) as refused:
-        engine.search("x", 1)
-    return str(refused.value)
-
-
 def test_a_model_that_was_freed_serves_the_next_use_and_status_says_so_meanwhile(engine, notes):
-    finish(engine, notes)
+    list(engine.library.index(notes))
     got(engine.decoder)
     before = engine.models()
     assert engine.answering() is not None
@@ -176,13 +111,14 @@ def test_a_model_that_was_freed_serves_the_next_use_and_status_says_so_meanwhile
     assert [status.state for status in engine.models()] == ["idle", "idle"]
     assert [status.why for status in engine.models()] == [status.why for status in before]
     assert engine.answering() is None
-    assert engine.index_problem() == ""
-    assert engine.search("How long do I brew it?", 1).hits[0].document.path.endswith("tea.md")
+    assert engine.library.index_problem() == ""
+    (first, *_) = ask(engine, "How long do I brew it?").ranked
+    assert first.hit.document.path.endswith("tea.md")
     assert [status.state for status in engine.models()] == ["ready", "idle"]
 
 
 def test_a_model_stays_while_a_folder_is_indexed(engine, notes):
-    steps = engine.index(notes)
+    steps = engine.library.index(notes)
     next(steps)
     assert engine.free_idle(0) == []
     steps.close()
@@ -226,7 +162,7 @@ def test_models_that_do_not_fit_together_take_turns(options):
     assert decoder.options.kv_limit_bytes < 100_000_000
     assert [status.state for status in engine.models()] == ["idle", "ready"]
     with engine.decoder.lease(), pytest.raises(Overloaded, match="language model in use"):
-        engine.search("x", 1)
+        got(engine.embedder)
     got(engine.embedder)
     assert [status.state for status in engine.models()] == ["ready", "idle"]
     engine.close()
@@ -273,6 +209,6 @@ def test_a_closed_engine_refuses_every_use(options):
     engine = Engine(options)
     got(engine.embedder)
     engine.close()
-    for use in (engine.embedder.lease, engine.decoder.lease, engine.documents):
+    for use in (engine.embedder.lease, engine.decoder.lease, engine.library.documents):
         with pytest.raises(Unavailable, match="shutting down"):
             use()
