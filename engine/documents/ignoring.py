@@ -1,14 +1,15 @@
-"""Which files and folders git ignores, by the .gitignore files in and above their folder.
+"""Which files and folders are left out, by the ignore files in and above their folder.
 
 Rule: the walk enters no ignored folder, so a pattern is only asked about an entry itself; whether
-it matches a folder above was decided there, and a later pattern cannot undo it.
+it matches a folder above was decided there, and a later pattern cannot undo it. What our own ignore
+files say counts for more than any .gitignore.
 """
 # pathspec leaves open whether its expressions are of text or bytes; that ends at this door.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -16,8 +17,11 @@ import pathspec
 
 from engine.documents.contents import read_contents
 from engine.documents.readers.interface import Unreadable, decode
+from engine.errors import InvalidInput
 
-_IGNORE_FILE = ".gitignore"
+OWN_FILE = ".npugatewayignore"
+IGNORE_FILES = (".gitignore", OWN_FILE)
+
 _REPOSITORY = ".git"
 
 # The group by which pathspec's expressions say that they match a folder above the path.
@@ -39,31 +43,48 @@ class _Pattern:
 
 @dataclass(frozen=True, slots=True)
 class IgnoreFile:
-    """What one .gitignore says."""
+    """What one ignore file says."""
 
     folder: str
+    name: str
     patterns: tuple[_Pattern, ...]
     """The last one first: it decides."""
 
 
 Ignores = tuple[IgnoreFile, ...]
-"""The .gitignore files that hold in a folder, the outermost first."""
+"""The ignore files that hold in a folder, the outermost first and our own behind the others: the
+last that says anything decides."""
+
+
+class Globs:
+    """Patterns as in .gitignore, about the files below one folder."""
+
+    def __init__(self, folder: str, patterns: Iterable[str]) -> None:
+        """Compiles.
+
+        Raises:
+            InvalidInput: One of the patterns is none.
+        """
+        self._start = len(folder.rstrip(os.sep)) + 1
+        self._spec = pathspec.GitIgnoreSpec.from_lines(map(_checked, patterns))
+
+    def match(self, path: str, *, is_folder: bool = False) -> bool:
+        """Whether they match a path below the folder, or a folder above it."""
+        name = path[self._start :].replace(os.sep, "/")
+        return self._spec.match_file(name + "/" if is_folder else name)
 
 
 def within(folder: str, outer: Ignores) -> Ignores:
-    """What holds in a folder: what holds around it, and its own .gitignore."""
-    try:
-        text = decode(read_contents(os.path.join(folder, _IGNORE_FILE)).content)[0]
-    except (OSError, Unreadable):
-        return outer
-    patterns = [one for line in text.split("\n") for one in _patterns(line.removesuffix("\r"))]
-    return (*outer, IgnoreFile(folder, tuple(reversed(patterns))))
+    """What holds in a folder: what holds around it, and its own ignore files."""
+    read = [_read(folder, name) for name in IGNORE_FILES]
+    here = [file for file in read if file]
+    return tuple(sorted((*outer, *here), key=lambda file: file.name == OWN_FILE)) if here else outer
 
 
 def around(path: str, *, is_folder: bool) -> tuple[Ignores, str]:
-    """What holds around a path in its repository, and which .gitignore ignores the path, if any.
+    """What holds around a path in its repository, and which ignore file ignores the path, if any.
 
-    A .gitignore above a folder holds only if it belongs to a repository that the folder is in.
+    An ignore file above a folder holds only if it belongs to a repository that the folder is in.
     """
     ignores: Ignores = ()
     for folder, inner in _way_to(path, is_folder):
@@ -74,7 +95,7 @@ def around(path: str, *, is_folder: bool) -> tuple[Ignores, str]:
 
 
 def ignored_by(path: str, is_folder: bool, ignores: Ignores) -> str:
-    """The .gitignore that ignores an entry, or nothing.
+    """The file that ignores an entry, or nothing.
 
     As git decides: the innermost that says anything about it is right.
     """
@@ -83,8 +104,17 @@ def ignored_by(path: str, is_folder: bool, ignores: Ignores) -> str:
         name += "/" if is_folder else ""
         for pattern in file.patterns:
             if pattern.matches(name):
-                return os.path.join(file.folder, _IGNORE_FILE) if pattern.ignores else ""
+                return os.path.join(file.folder, file.name) if pattern.ignores else ""
     return ""
+
+
+def _read(folder: str, name: str) -> IgnoreFile | None:
+    try:
+        text = decode(read_contents(os.path.join(folder, name)).content)[0]
+    except (OSError, Unreadable):
+        return None
+    patterns = [one for line in text.split("\n") for one in _patterns(line.removesuffix("\r"))]
+    return IgnoreFile(folder, name, tuple(reversed(patterns)))
 
 
 def _way_to(path: str, is_folder: bool) -> Iterator[tuple[str, str]]:
@@ -112,3 +142,12 @@ def _patterns(line: str) -> Iterator[_Pattern]:
     for pattern in read:
         if pattern.include is not None and pattern.regex is not None:
             yield _Pattern(pattern.regex, pattern.include)
+
+
+def _checked(pattern: str) -> str:
+    if "\0" in pattern or "\n" in pattern or not list(_patterns(pattern)):
+        raise InvalidInput(
+            f'"{pattern[:100]}" is no pattern for file names; write them as in .gitignore, '
+            "for instance *.md or drafts/."
+        )
+    return pattern

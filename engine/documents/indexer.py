@@ -2,235 +2,239 @@
 
 Knows no store and no model: both are handed in. Owns no thread; closing the generator stops.
 Rule: a document is written in one transaction, so wherever it stops the index is sound, and the
-next run does what is left.
+next run does what is left. What is new comes first and what is gone leaves last, so that a text
+that only moves keeps its vector.
 """
 
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
-from engine.corpus import Chunk, Document
-from engine.documents import changes
-from engine.documents.batch import Batch, EmbedDocuments, Vectors
+from engine.corpus import SkippedFile, document_id_of
+from engine.documents import collecting
 from engine.documents.chunker import CHUNKING, CountTokens
-from engine.documents.finder import FoundFile, Skipped, find
-from engine.documents.preparing import AsKnown, NowNs, Prepared, prepare
-from engine.errors import WrongEmbedder
+from engine.documents.collecting import Wishes, collection_for
+from engine.documents.document_store import DocumentStore
+from engine.documents.embedding import EmbedDocuments, embed_lacking
+from engine.documents.finder import FoundFile, Skipped
+from engine.documents.preparing import Cutting, NowNs, Prepared, is_young, preparing
+from engine.documents.progress import IndexProgress, IndexReport, Pace
+from engine.documents.reading import ReadingProcess
+from engine.documents.surveying import Survey, survey
+from engine.documents.token_estimate import ESTIMATED_MAX_TOKENS, estimated_tokens
 
-# Of vectors kept between runs, those of a file that the last run was stopped in.
-_UNFINISHED_BYTES = 64 * 1024 * 1024
-_DOCUMENTS_PER_PAGE = 1000
-
-
-class DocumentStore(Protocol):
-    """What indexing needs of a store; see `engine.store.interface`."""
-
-    def require_chunking(self, version: int) -> None:
-        """Makes documents that were cut by other rules count as changed."""
-        ...
-
-    def check_embedder(self) -> None:
-        """Raises `WrongEmbedder` if stored vectors are another model's."""
-        ...
-
-    def replace(self, document: Document, chunks: Sequence[Chunk], vectors: Vectors) -> None:
-        """Puts a document in the place of whatever had its path."""
-        ...
-
-    def refresh(self, document: Document) -> None:
-        """Updates the time of a document whose content is as it was."""
-        ...
-
-    def delete(self, document_ids: Sequence[str]) -> int:
-        """Removes documents."""
-        ...
-
-    def documents(self, *, after: str = "", limit: int = 100, under: str = "") -> list[Document]:
-        """Documents at or under a path in the order of their paths."""
-        ...
-
-    def clear(self) -> int:
-        """Removes every document, whatever model its vectors are from."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexReport:
-    """What a run has done so far, or what one step adds to that."""
-
-    indexed: int = 0
-    """Files that were new or changed."""
-    unchanged: int = 0
-    removed: int = 0
-    """Documents whose files are gone or no longer to be indexed."""
-    cleared: int = 0
-    """Documents of other folders that a rebuild removed."""
-    skipped: tuple[Skipped, ...] = ()
-    guessed_encodings: tuple[str, ...] = ()
-    """Paths of files that are no valid Unicode and were read as Western European text."""
-    chunks_added: int = 0
-    embedded_texts: int = 0
-
-    def __add__(self, other: "IndexReport") -> "IndexReport":
-        names = [one.name for one in fields(self)]
-        return IndexReport(**{name: getattr(self, name) + getattr(other, name) for name in names})
-
-
-@dataclass(frozen=True, slots=True)
-class IndexProgress:
-    """How far a run is."""
-
-    done: float
-    """Files dealt with; a large one counts in parts. Rises with every step, at last to `total`."""
-    total: int
-    path: str
-    """The file of this step; empty for what needed no reading."""
-    report: IndexReport
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    path: str
-    adds: IndexReport
-    part: float = 0.0
-    """How much of the file is done; 0 if it is dealt with."""
+# Removed in one transaction: some 0.1 s of work.
+_REMOVED_PER_STEP = 100
+# What opening, hashing and storing a file costs beside its bytes, in bytes.
+_COST_OF_A_FILE = 8192
 
 
 class Indexer:
-    """Brings a store up to date with a folder or a file."""
+    """Brings a store up to date with the disk."""
 
     def __init__(
         self,
         store: DocumentStore,
-        embed_documents: EmbedDocuments,
-        count_tokens: CountTokens,
-        max_tokens: int,
-        unfinished: dict[str, Vectors] | None = None,
+        embed_documents: EmbedDocuments | None = None,
+        count_tokens: CountTokens = estimated_tokens,
+        max_tokens: int = ESTIMATED_MAX_TOKENS,
         now_ns: NowNs = time.time_ns,
     ) -> None:
         """Takes what it works with.
 
         Args:
             store: Where documents go.
-            embed_documents: Makes the vectors the store is in use for.
+            embed_documents: Makes the vectors of the model that the store is in use for; None
+                leaves texts without.
             count_tokens: How that model counts, special tokens left out.
             max_tokens: What it takes of one text, special tokens left out.
-            unfinished: Vectors of texts that a stopped run embedded and did not store, by the
-                SHA-256 of the text. Given to the next indexer for the same model, it goes on
-                there. Holds some 64 MB at most between runs, and nothing after a complete one.
-            now_ns: The clock that files are dated by.
+            now_ns: The clock that files are dated by; may jump.
         """
         self._store = store
         self._embed_documents = embed_documents
-        self._count_tokens = count_tokens
-        self._max_tokens = max_tokens
+        self._cutting = Cutting(count_tokens, max_tokens)
         self._now_ns = now_ns
-        self._unfinished: dict[str, Vectors] = {} if unfinished is None else unfinished
 
-    def run(self, root: Path, *, rebuild: bool = False) -> Generator[IndexProgress]:
-        """Indexes what is new or changed under `root` and removes what is gone from there.
+    def run(
+        self, root: Path, wishes: Wishes | None = None, *, rebuild: bool = False
+    ) -> Generator[IndexProgress]:
+        """Indexes what is new or changed at a path, removes what is gone, and embeds.
 
-        Yields once for all that needs no reading, then at least once a file.
+        Yields before the first file that is read, at least once a file, and once at the end.
 
         Args:
-            root: A folder or a file, as `finder.resolved` gives it.
-            rebuild: Empty the whole store first, once the root was walked.
+            root: A folder or a file, as `finder.resolved` gives it. In a collection, that part of
+                it is brought up to date; in none, it becomes one.
+            wishes: What its collection is to be; with any, it becomes a collection of its own.
+            rebuild: Read every file anew, changed or not.
 
         Raises:
-            InvalidInput: There is nothing at `root`; nothing was removed.
-            WrongEmbedder: The store holds another model's vectors, and is not to be rebuilt.
+            InvalidInput: There is nothing at `root`, or a wish cannot be; nothing was changed.
         """
-        self._check_embedder(rebuild)
-        found = list(find(root))
-        self._store.require_chunking(CHUNKING)
-        known = {document.path: document for document in self._known(root)}
-        plan = changes.plan(found, known.values(), every=rebuild)
-        report = IndexReport(unchanged=plan.unchanged, skipped=plan.skipped)
-        if rebuild:
-            report += IndexReport(removed=len(plan.gone), cleared=self._store.clear() - len(known))
-            known = {}
-        else:
-            report += IndexReport(removed=self._store.delete(plan.gone))
-        done = plan.total - len(plan.pending)
-        yield IndexProgress(done, plan.total, "", report)
-        try:
-            for step in self._steps(plan.pending, known):
-                report += step.adds
-                done += not step.part
-                yield IndexProgress(done + step.part, plan.total, step.path, report)
-            self._unfinished.clear()
-        finally:
-            self._forget_some()
+        known = self._store.collections()
+        collection = collection_for(root, known, wishes)
+        collections = [one for one in known if one.root != collection.root]
+        collections.append(collection)
+        parts = collecting.parts(collections, str(root))
+        self._require_chunking()
+        seen = yield from survey(self._store, parts, asked=str(root), every=rebuild)
+        self._store.put_collection(collection)
+        yield from self._carry_out(seen)
 
-    def _check_embedder(self, rebuild: bool) -> None:
-        try:
-            self._store.check_embedder()
-        except WrongEmbedder:
-            if not rebuild:
-                raise
+    def run_all(self, *, rebuild: bool = False) -> Generator[IndexProgress]:
+        """The same for every collection; one that cannot be looked into is reported and stays."""
+        self._require_chunking()
+        parts = collecting.parts(self._store.collections())
+        seen = yield from survey(self._store, parts, every=rebuild)
+        yield from self._carry_out(seen)
 
-    def _known(self, root: Path) -> Iterator[Document]:
-        under, after = str(root), ""
-        while page := self._store.documents(after=after, limit=_DOCUMENTS_PER_PAGE, under=under):
-            yield from page
-            after = page[-1].path
+    def run_changed(self, paths: Iterable[str]) -> Generator[IndexProgress]:
+        """The same for paths in collections that changed, are new or are gone; see `watcher`."""
+        self._require_chunking()
+        parts = collecting.parts_changed(self._store.collections(), paths)
+        seen = yield from survey(self._store, parts)
+        yield from self._carry_out(seen)
 
-    def _steps(
-        self, pending: Iterable[FoundFile], known: Mapping[str, Document]
-    ) -> Iterator[_Step]:
-        batch = self._batch()
-        for file in pending:
-            before = known.get(file.path)
-            outcome = self._prepare(file, before.content_sha256 if before else "")
-            if not isinstance(outcome, Prepared):
-                yield _Step(file.path, self._settled(outcome, before))
-                continue
-            if not batch.takes(outcome):
-                yield from self._flush(batch)
-                batch = self._batch()
-            batch.add(outcome)
-        yield from self._flush(batch)
+    def embed_lacking(self) -> Generator[IndexProgress]:
+        """Embeds what lacks a vector of the model in use; looks at no file."""
+        yield from self._embedding(IndexProgress(phase="embedding", report=IndexReport()))
 
-    def _prepare(self, file: FoundFile, sha256: str) -> Prepared | AsKnown | Skipped:
-        return prepare(file, sha256, self._count_tokens, self._max_tokens, self._now_ns)
+    def _carry_out(self, seen: Survey) -> Generator[IndexProgress]:
+        progress = IndexProgress(
+            phase="reading",
+            files_done=seen.plan.settled,
+            files_total=seen.plan.total,
+            report=seen.report(),
+        )
+        if seen.plan.settled < seen.plan.total:
+            yield progress
+        for phase in (self._reading, self._removing):
+            progress = yield from phase(seen, progress)
+        yield from self._embedding(progress)
 
-    def _batch(self) -> Batch:
-        return Batch(self._embed_documents, self._unfinished)
+    def _require_chunking(self) -> None:
+        """Has documents cut anew that were cut by other rules.
 
-    def _settled(self, outcome: AsKnown | Skipped, known: Document | None) -> IndexReport:
-        """Does what is to be done for a file that is not embedded."""
+        Cuts by estimated lengths last until there is a model, and take no place of better ones.
+        """
+        if self._embed_documents is not None:
+            self._store.require_chunking(CHUNKING)
+        elif not self._store.statistics().vectors:
+            self._store.require_chunking(-CHUNKING)
+
+    def _reading(
+        self, seen: Survey, progress: IndexProgress
+    ) -> Generator[IndexProgress, None, IndexProgress]:
+        pending = seen.plan.pending
+        pace = Pace(sum(_cost(file) for file in pending))
+        with ReadingProcess() as process:
+            for file in pending:
+                reading = self._read(file, seen, process)
+                adds = yield from _ticking(reading, replace(progress, path=file.path))
+                pace.add(_cost(file))
+                progress = replace(
+                    progress,
+                    files_done=progress.files_done + 1,
+                    path=file.path,
+                    seconds_left=pace.seconds_left(),
+                    report=progress.report + adds,
+                )
+                yield progress
+        return progress
+
+    def _read(
+        self, file: FoundFile, seen: Survey, process: ReadingProcess
+    ) -> Generator[None, None, IndexReport]:
+        """Deals with one file; what that adds to the report."""
+        known = seen.known.get(file.path)
+        sha256 = known.content_sha256 if known else ""
+        outcome = yield from preparing(file, sha256, self._cutting, process, self._now_ns)
         if isinstance(outcome, Skipped):
-            gone = [known.document_id] if known and not outcome.unseen else []
-            return IndexReport(skipped=(outcome,), removed=self._store.delete(gone))
+            return self._leave_out(file, outcome)
+        if file.path in seen.noted:
+            self._store.set_skipped(file.path, [])
+        if isinstance(outcome, Prepared):
+            return self._put(outcome)
         if known and known.stamp_ns != outcome.stamp_ns:
-            self._store.refresh(replace(known, stamp_ns=outcome.stamp_ns))
+            stamps = {"stamp_ns": outcome.stamp_ns, "modified_ns": outcome.modified_ns}
+            self._store.refresh(replace(known, **stamps))
         return IndexReport(unchanged=1)
 
-    def _flush(self, batch: Batch) -> Iterator[_Step]:
-        """Embeds a batch and stores its documents one by one."""
-        adds = IndexReport()
-        for part, texts in batch.embed():
-            adds += IndexReport(embedded_texts=texts)
-            if part < 1:
-                yield _Step(batch.waiting[-1].document.path, adds, part)
-                adds = IndexReport()
-        for prepared in batch.waiting:
-            document = prepared.document
-            self._store.replace(document, prepared.chunks, batch.vectors(prepared))
-            batch.forget(prepared)
-            guessed = (document.path,) if document.encoding_is_guessed else ()
-            adds += IndexReport(
-                indexed=1, chunks_added=document.chunk_count, guessed_encodings=guessed
-            )
-            yield _Step(document.path, adds)
-            adds = IndexReport()
+    def _put(self, prepared: Prepared) -> IndexReport:
+        document = prepared.document
+        self._store.replace(document, prepared.chunks)
+        guessed = (document.path,) if document.encoding_is_guessed else ()
+        return IndexReport(indexed=1, chunks_added=document.chunk_count, guessed_encodings=guessed)
 
-    def _forget_some(self) -> None:
-        """Keeps the newest unfinished vectors, as many as may be kept."""
-        kept = 0
-        for key, vector in reversed(list(self._unfinished.items())):
-            kept += vector.nbytes
-            if kept > _UNFINISHED_BYTES:
-                del self._unfinished[key]
+    def _leave_out(self, file: FoundFile, skipped: Skipped) -> IndexReport:
+        """Notes why a file is left out, so that it is not read again while it stays as it is."""
+        is_sure = not skipped.unseen and not is_young(file.stamp_ns, self._now_ns())
+        size, stamp_ns = (file.size, file.stamp_ns) if is_sure else (-1, 0)
+        note = SkippedFile(file.path, skipped.reason, size, stamp_ns)
+        self._store.set_skipped(file.path, [note])
+        gone = [] if skipped.unseen else [document_id_of(file.path)]
+        return IndexReport(skipped=(note,), removed=self._store.delete(gone))
+
+    def _removing(
+        self, seen: Survey, progress: IndexProgress
+    ) -> Generator[IndexProgress, None, IndexProgress]:
+        gone = seen.plan.gone
+        for start in range(0, len(gone), _REMOVED_PER_STEP):
+            step = gone[start : start + _REMOVED_PER_STEP]
+            progress = replace(
+                progress,
+                files_done=progress.files_done + len(step),
+                path="",
+                report=progress.report + IndexReport(removed=self._store.delete(step)),
+            )
+            yield progress
+        return progress
+
+    def _embedding(self, progress: IndexProgress) -> Generator[IndexProgress]:
+        """Embeds what lacks a vector, and ends the run."""
+        progress = replace(progress, path="", seconds_left=None)
+        lacking = self._lacking()
+        if lacking and self._embed_documents is not None:
+            progress = replace(progress, phase="embedding", texts_total=lacking)
+            pace = Pace(lacking)
+            for count in embed_lacking(self._store, self._embed_documents):
+                pace.add(count)
+                progress = _embedded(progress, count, pace)
+                yield progress
+            lacking = self._lacking()
+        report = progress.report + IndexReport(lacking_texts=lacking)
+        yield replace(progress, seconds_left=0.0, is_last=True, report=report)
+
+    def _lacking(self) -> int:
+        coverage = self._store.coverage()
+        return coverage.texts - coverage.embedded
+
+
+def _ticking(
+    steps: Generator[None, None, IndexReport], progress: IndexProgress
+) -> Generator[IndexProgress, None, IndexReport]:
+    """Steps of one file as steps of the run."""
+    with closing(steps):
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
+            yield progress
+
+
+def _embedded(progress: IndexProgress, count: int, pace: Pace) -> IndexProgress:
+    done = progress.texts_done + count
+    return replace(
+        progress,
+        texts_done=done,
+        texts_total=max(done, progress.texts_total),
+        seconds_left=pace.seconds_left(),
+        report=progress.report + IndexReport(embedded_texts=count),
+    )
+
+
+def _cost(file: FoundFile) -> int:
+    return file.size + _COST_OF_A_FILE

@@ -57,23 +57,6 @@ class AsKnown:
     modified_ns: int
 
 
-def prepare(
-    file: FoundFile,
-    known_sha256: str,
-    count_tokens: CountTokens,
-    max_tokens: int,
-    now_ns: NowNs,
-) -> Prepared | AsKnown | Skipped:
-    """As `preparing`, to its end, with a process of its own for a foreign document."""
-    with ReadingProcess() as process:
-        steps = preparing(file, known_sha256, Cutting(count_tokens, max_tokens), process, now_ns)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                return end.value
-
-
 def preparing(
     file: FoundFile,
     known_sha256: str,
@@ -130,10 +113,14 @@ def _read(
     raise AssertionError("the last time returns or raises")
 
 
+def is_young(stamp_ns: int, now_ns: int) -> bool:
+    """Whether a file changed so lately that its stamp may not show the next change."""
+    return stamp_ns > now_ns - _COARSEST_STEP_NS
+
+
 def _settled(moment: Moment, now_ns: int) -> Moment:
     """With no stamp where it says nothing, so that the next run compares hashes."""
-    young = moment.stamp_ns > now_ns - _COARSEST_STEP_NS
-    return replace(moment, stamp_ns=0) if young else moment
+    return replace(moment, stamp_ns=0) if is_young(moment.stamp_ns, now_ns) else moment
 
 
 def _document(path: str, moment: Moment, reading: Reading, chunk_count: int) -> Document:

@@ -30,7 +30,7 @@ def index(store, folder) -> Callable[..., IndexReport]:
 
     def run(root: Path = folder) -> IndexReport:
         (*_, last) = indexer(store).run(root)
-        assert last.done == last.total
+        assert (last.done, last.is_last) == (last.total, True)
         return last.report
 
     return run

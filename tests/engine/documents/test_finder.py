@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.documents.finder import FoundFile, Skipped, find, resolved
+from engine.corpus import Collection
+from engine.documents import finder
+from engine.documents.collecting import Part
+from engine.documents.finder import FoundFile, Skipped, resolved
 from engine.errors import InvalidInput
 
 needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX files")
@@ -19,10 +22,26 @@ def _write(folder: Path, *names: str) -> None:
         (folder / name).write_text("text\n")
 
 
-def _names(folder: Path) -> list[str]:
+def find(root: Path, inner: tuple[str, ...] = (), **globs: tuple[str, ...]):
+    """What is found in a path that is a collection."""
+    part = Part(str(root), Collection("c", str(root), **globs), inner)
+    return (entry for entries in finder.find(part) for entry in entries)
+
+
+def _found_in(folder: Path, path: Path, **globs: tuple[str, ...]) -> list[str]:
+    """Names or reasons of what is found at a path in a collection."""
+    part = Part(str(path), Collection("c", str(folder), **globs))
+    return [
+        os.path.relpath(entry.path, folder) if isinstance(entry, FoundFile) else entry.reason
+        for entries in finder.find(part)
+        for entry in entries
+    ]
+
+
+def _names(folder: Path, **globs: tuple[str, ...]) -> list[str]:
     return [
         Path(found.path).relative_to(folder.resolve()).as_posix()
-        for found in find(folder)
+        for found in find(folder, **globs)
         if isinstance(found, FoundFile)
     ]
 
@@ -253,3 +272,49 @@ def test_odd_names_are_found_or_skipped_never_fatal(folder):
 def test_a_deep_folder_is_walked_to_its_end(folder):
     _write(folder, "/".join(["d"] * 60) + "/a.md")
     assert len(_names(folder)) == 1
+
+
+def test_what_a_collection_includes_and_excludes_holds_below_its_root(folder):
+    _write(folder, "a.md", "a.py", "docs/b.md", "docs/b.py", "docs/old/c.md", "src/docs/d.md")
+    assert _names(folder, include=("*.md",)) == [
+        "a.md",
+        "docs/b.md",
+        "docs/old/c.md",
+        "src/docs/d.md",
+    ]
+    assert _names(folder, include=("/docs/",)) == ["docs/b.md", "docs/b.py", "docs/old/c.md"]
+    assert _names(folder, include=("*.md", "!c.md"), exclude=("/docs/b*",)) == [
+        "a.md",
+        "src/docs/d.md",
+    ]
+    assert _names(folder, exclude=("old/", "*.py")) == ["a.md", "docs/b.md", "src/docs/d.md"]
+    assert _names(folder, include=("*.png",)) == []
+
+
+def test_a_part_of_a_collection_is_found_as_the_whole_finds_it(folder):
+    _write(folder, "sub/a.md", "sub/b.py", "sub/skip/c.md", "drafts/deep/d.md", ".hid/x/e.md")
+    _write(folder, "node_modules/x/f.md", "env/pyvenv.cfg", "env/lib/g.md")
+    (folder / ".gitignore").write_text("skip/\n")
+    globs = {"exclude": ("drafts",), "include": ("*.md",)}
+    assert _found_in(folder, folder / "sub", **globs) == ["sub/a.md"]
+    assert _found_in(folder, folder / "sub" / "a.md", **globs) == ["sub/a.md"]
+    ignoring = f"{folder / '.gitignore'} leaves it out"
+    passed = folder / "node_modules"
+    left_out = {
+        "sub/b.py": "its collection does not include it",
+        "sub/skip": ignoring,
+        "sub/skip/c.md": f"it is in {folder / 'sub' / 'skip'}, and {ignoring}",
+        "drafts/deep/d.md": f"it is in {folder / 'drafts'}, and its collection excludes it",
+        ".hid/x": f"it is in {folder / '.hid'}, and it is hidden",
+        "node_modules/x/f.md": f"it is in {passed}, and it holds installed packages",
+        "env/lib": f"it is in {folder / 'env'}, and it holds installed packages",
+    }
+    for name, reason in left_out.items():
+        assert _found_in(folder, folder / name, **globs) == [reason]
+
+
+def test_a_walk_stops_where_an_inner_collection_begins(folder):
+    _write(folder, "a.md", "inner/b.md", "one.md", "z/inner/c.md")
+    inner = (str(folder / "inner"), str(folder / "one.md"))
+    found = [Path(entry.path).name for entry in find(folder, inner)]
+    assert found == ["a.md", "c.md"]

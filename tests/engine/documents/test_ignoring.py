@@ -8,7 +8,10 @@ from random import Random
 
 import pytest
 
-from engine.documents.finder import FoundFile, Skipped, find
+from engine.corpus import Collection
+from engine.documents import finder
+from engine.documents.collecting import Part
+from engine.documents.finder import FoundFile, Skipped
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 
@@ -22,6 +25,12 @@ def _write(folder: Path, *names: str) -> None:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("text\n")
+
+
+def find(root: Path):
+    """What is found in a path that is a collection."""
+    part = Part(str(root), Collection("c", str(root)))
+    return (entry for entries in finder.find(part) for entry in entries)
 
 
 def _names(root: Path, folder: Path | None = None) -> list[str]:
@@ -100,3 +109,21 @@ def test_a_repository_inside_another_has_its_own_rules(folder):
     assert _names(folder) == []
     (folder / "inner" / ".git").mkdir()
     assert _names(folder / "inner") == ["a.md"]
+
+
+def test_our_own_ignore_files_hold_in_every_folder_without_a_repository(folder):
+    _write(folder, "a.md", "b.md", "sub/a.md", "sub/b.md", "sub/deep/b.md", "sub/deep/c.md")
+    (folder / ".npugatewayignore").write_text("b.md\n")
+    (folder / "sub" / ".npugatewayignore").write_text("a.md\n/deep/c.md\n")
+    (folder / "sub" / "deep" / ".npugatewayignore").write_text("!b.md\n")
+    assert _names(folder) == ["a.md", "sub/deep/b.md"]
+
+
+def test_our_own_ignore_files_count_for_more_than_any_gitignore(folder):
+    _write(folder, "build/a.md", "build/b.md", "sub/c.md", "sub/d.md", "secret.md")
+    (folder / ".gitignore").write_text("build/\n")
+    (folder / "sub" / ".gitignore").write_text("c.md\n!d.md\n")
+    (folder / ".npugatewayignore").write_text("!build/\nbuild/b.md\n!c.md\nd.md\n/secret.md\n")
+    assert _names(folder) == ["build/a.md", "sub/c.md"]
+    (skipped,) = find(folder / "secret.md")
+    assert skipped.reason == f"{folder / '.npugatewayignore'} leaves it out"

@@ -5,9 +5,9 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from random import Random
 
 import apsw
-import numpy as np
 import pytest
 from sample_corpus import (
     MAX_TOKENS,
@@ -20,7 +20,7 @@ from sample_corpus import (
 )
 
 from engine.documents.indexer import Indexer
-from engine.errors import InvalidInput, StoreError, WrongEmbedder
+from engine.errors import InvalidInput
 from engine.store.interface import EmbeddingSpace
 from engine.store.opening import open_store
 
@@ -36,7 +36,7 @@ def _content(store):
 
 
 def _search(store, question):
-    return store.search(embed([question])[0], 5)
+    return store.hits(store.nearest(embed([question])[0], 5))
 
 
 def test_two_hundred_documents_are_indexed_and_cited_byte_for_byte(index, store, folder):
@@ -82,11 +82,13 @@ def test_a_second_run_reads_and_embeds_nothing(store, folder):
     def refuse(texts):
         raise AssertionError(f"{len(texts)} texts were embedded again")
 
+    generation = store.statistics().generation
     (step,) = Indexer(store, refuse, refuse, MAX_TOKENS).run(folder)
     assert (step.report.indexed, step.report.unchanged) == (0, 200)
     assert (step.report.embedded_texts, step.report.removed) == (0, 0)
-    assert (step.done, step.total) == (200, 200)
+    assert (step.done, step.total, step.is_last) == (200, 200, True)
     assert _content(store) == before
+    assert store.statistics().generation == generation
 
 
 def test_touching_a_file_embeds_nothing(index, store, folder):
@@ -116,7 +118,7 @@ def test_a_file_is_compared_by_its_hash_until_its_time_is_old_enough(store, fold
         clock = lambda now=stamp + age: now  # noqa: E731
         steps = list(Indexer(store, embed, count_tokens, MAX_TOKENS, now_ns=clock).run(folder))
         known.append((len(steps), store.documents()[0].stamp_ns))
-    assert known == [(2, 0), (2, 0), (2, stamp), (1, stamp)]
+    assert known == [(4, 0), (3, 0), (3, stamp), (1, stamp)]
 
 
 def test_edits_deletions_and_new_files_are_reflected(index, store, folder):
@@ -134,7 +136,7 @@ def test_edits_deletions_and_new_files_are_reflected(index, store, folder):
     assert _search(store, "New: the submarine is painted yellow.")[0].document.title == "New"
     gone = {str(path) for path in files[1:4]}
     assert not gone & {document.path for document in store.documents(limit=1000)}
-    hits = store.search(embed(["river stone"])[0], 10_000)
+    hits = store.hits(store.nearest(embed(["river stone"])[0], 10_000))
     assert not gone & {hit.document.path for hit in hits}
 
 
@@ -343,17 +345,23 @@ def test_a_file_edited_during_a_run_is_indexed_as_it_was_read(store, index, fold
     assert index().unchanged == 2
 
 
-def test_progress_rises_strictly_to_the_total(store, folder):
+def test_progress_rises_to_the_total_of_both_phases(store, folder):
     write_corpus(folder)
     (folder / "large.md").write_text(LARGE)
     (folder / "binary.txt").write_bytes(b"\0")
     steps = list(indexer(store).run(folder))
-    done = [step.done for step in steps]
-    assert done == sorted(set(done))
-    assert {step.total for step in steps} == {202}
-    assert done[-1] == 202
-    assert len(steps) > 203
-    assert steps[-1].report.indexed == 201
+    reading = [step for step in steps if step.phase == "reading"]
+    embedding = [step for step in steps if step.phase == "embedding"]
+    assert steps == reading + embedding
+    assert [step.files_done for step in reading] == list(range(203))
+    assert {step.files_total for step in steps} == {202}
+    assert len({step.texts_done for step in embedding}) == len(embedding) - 1 > 10
+    assert [step.done for step in steps] == sorted(step.done for step in steps)
+    assert [step.is_last for step in steps] == [False] * (len(steps) - 1) + [True]
+    last = steps[-1]
+    assert (last.done, last.total) == (202 + last.texts_total, 202 + last.texts_total)
+    assert last.texts_done == last.report.embedded_texts == store.statistics().texts
+    assert last.report.indexed == 201
 
 
 def test_an_empty_folder_is_one_step(store, folder):
@@ -364,24 +372,41 @@ def test_an_empty_folder_is_one_step(store, folder):
 def test_closing_a_run_leaves_whole_documents_and_the_next_run_the_rest(store, folder, index):
     write_corpus(folder)
     (folder / "large.md").write_text(LARGE)
-    for stop in (1, 2, 30, 31):
+    embedded = 0
+    for stop in (1, 2, 30, 31, 210, 5, 7):
         steps = indexer(store).run(folder)
         for _ in range(stop):
-            next(steps)
+            step = next(steps)
         steps.close()
+        embedded += step.report.embedded_texts
         for document, chunks in _content(store).values():
             assert len(chunks) == document.chunk_count
-    kept = store.statistics().documents
+    assert store.statistics().documents == 201
     report = index()
-    assert 0 < kept == report.unchanged
-    assert report.indexed == 201 - kept
+    assert report.indexed == 0
+    assert 0 < embedded < store.statistics().texts
+    assert report.embedded_texts == store.statistics().texts - embedded
     resumed = _content(store)
     store.clear()
     index()
     assert _content(store) == resumed
 
 
-def test_an_embedder_that_fails_leaves_the_index_sound(store, folder, index):
+def test_a_step_embeds_few_texts_and_few_tokens(store, folder):
+    (folder / "large.md").write_text(LARGE)
+    (folder / "short.md").write_text("".join(f"# H{n}\n\nx\n\n" for n in range(200)))
+    sizes = []
+
+    def embedding(texts):
+        sizes.append((len(texts), sum(count_tokens(texts))))
+        return embed(texts)
+
+    list(Indexer(store, embedding, count_tokens, 4000).run(folder))
+    assert max(texts for texts, _ in sizes) == 32
+    assert max(tokens for _, tokens in sizes) <= 4096
+
+
+def test_an_embedder_that_fails_leaves_what_was_embedded_before(store, folder, index):
     write_corpus(folder)
     calls = []
 
@@ -393,58 +418,96 @@ def test_an_embedder_that_fails_leaves_the_index_sound(store, folder, index):
 
     with pytest.raises(RuntimeError):
         list(Indexer(store, failing, count_tokens, MAX_TOKENS).run(folder))
-    kept = store.statistics().documents
-    assert index().unchanged == kept > 0
+    report = index()
+    assert report.unchanged == 200
+    assert report.embedded_texts == store.statistics().texts - sum(map(len, calls[:8]))
 
 
-def test_another_models_index_is_refused_before_anything_is_read(store, folder, index):
-    (folder / "a.md").write_text("words\n")
+def _embedded_texts(store, folder):
+    """The texts that a run embeds."""
+    texts = []
+
+    def noting(some):
+        texts.extend(some)
+        return embed(some)
+
+    (*_, last) = Indexer(store, noting, count_tokens, MAX_TOKENS).run(folder)
+    assert last.report.lacking_texts == 0
+    assert len(texts) == last.report.embedded_texts
+    return texts
+
+
+def test_renaming_and_copying_embed_nothing(store, folder):
+    write_corpus(folder)
+    assert _embedded_texts(store, folder)
+    (folder / "part1").rename(folder / "moved")
+    shutil.copytree(folder / "part2", folder / "copied")
+    assert _embedded_texts(store, folder) == []
+    paths = {Path(path).relative_to(folder).parts[0] for path in _content(store)}
+    assert {"moved", "part2", "copied"} <= paths
+    assert "part1" not in paths
+
+
+def test_one_paragraph_among_a_hundred_chunks_embeds_three_texts_at_most(store, folder):
+    random = Random(7)
+    paragraphs = [" ".join(random.choices(LARGE.split(), k=60)) + f" {n}." for n in range(150)]
+    (folder / "a.md").write_text("\n\n".join(paragraphs))
+    assert len(_embedded_texts(store, folder)) >= 100
+    for place in (0, 20, 75, 149):
+        paragraphs[place] = paragraphs[place].replace("river", "walrus", 1) + " More words."
+        (folder / "a.md").write_text("\n\n".join(paragraphs))
+        assert 1 <= len(_embedded_texts(store, folder)) <= 3
+
+
+def test_without_an_embedder_documents_are_found_by_their_words(store, folder, tmp_path):
+    write_corpus(folder)
+    (folder / "new.md").write_text("# New\n\nThe submarine is painted yellow.\n" * 200)
+    bare = open_store(tmp_path / "bare.sqlite")
+    (*_, last) = Indexer(bare).run(folder)
+    assert (last.phase, last.report.indexed, last.report.embedded_texts) == ("reading", 201, 0)
+    assert last.report.lacking_texts == bare.statistics().texts > 300
+    (hit, *_) = bare.hits(bare.lexical(["submarine"], 5))
+    assert hit.document.path == str(folder / "new.md")
+    (*_, again) = Indexer(bare).run(folder)
+    assert (again.report.indexed, again.report.unchanged) == (0, 201)
+    bare.use(SPACE)
+    (*_, with_one) = indexer(bare).run(folder)
+    assert (with_one.report.indexed, with_one.report.lacking_texts) == (201, 0)
+    counts = [
+        (chunk.token_count, count_tokens([chunk.embedded_text])[0])
+        for _, chunks in _content(bare).values()
+        for chunk in chunks
+    ]
+    assert all(stored == counted for stored, counted in counts)
+    (*_, without) = Indexer(bare).run(folder)
+    assert (without.report.unchanged, without.report.indexed) == (201, 0)
+    bare.close()
+
+
+def test_another_model_reads_no_file_and_embeds_every_text(store, folder, index):
+    write_corpus(folder)
     index()
-    (folder / "a.md").unlink()
+    texts = store.statistics().texts
     store.use(EmbeddingSpace("other", "fingerprint-2", SPACE.dimensions))
-    with pytest.raises(WrongEmbedder):
-        next(indexer(store).run(folder))
-    assert len(store.documents()) == 1
+    steps = list(indexer(store).embed_lacking())
+    assert {step.phase for step in steps} == {"embedding"}
+    assert (steps[0].texts_total, steps[-1].texts_done) == (texts, texts)
+    assert steps[-1].report.lacking_texts == 0
+    assert (steps[-1].is_last, steps[0].is_last) == (True, False)
+    (only,) = indexer(store).embed_lacking()
+    assert (only.is_last, only.done, only.total) == (True, 0, 0)
 
 
-def test_a_rebuild_takes_another_model_and_counts_what_went_elsewhere(store, folder, index):
-    for name in ("here/a.md", "here/b.md", "there/c.md", "there/d.md", "there/e.md"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(f"words of {name}\n")
+def test_a_rebuild_reads_everything_anew(store, folder, index):
+    write_corpus(folder)
+    (folder / "binary.txt").write_bytes(b"\0")
     index()
-    (folder / "here" / "b.md").unlink()
-    store.use(EmbeddingSpace("other", "fingerprint-2", SPACE.dimensions))
-    first, *_, last = indexer(store).run(folder / "here", rebuild=True)
-    assert (first.report.cleared, first.report.removed) == (3, 1)
-    assert (last.report.cleared, last.report.indexed) == (3, 1)
-    assert [document.title for document in store.documents()] == ["a.md"]
-    assert store.statistics().embedder_id == "other"
-
-
-def test_a_rebuild_of_a_missing_root_clears_nothing(store, folder, index):
-    (folder / "a.md").write_text("words\n")
-    index()
-    with pytest.raises(InvalidInput, match="nothing in the index changed"):
-        next(indexer(store).run(folder / "missing", rebuild=True))
-    assert len(store.documents()) == 1
-
-
-def test_a_rebuild_without_a_model_clears_nothing(store, folder, index, tmp_path):
-    (folder / "a.md").write_text("words\n")
-    index()
-    nameless = open_store(tmp_path / "index" / "index.sqlite")
-    with pytest.raises(StoreError, match="No embedding model"):
-        next(indexer(nameless).run(folder, rebuild=True))
-    nameless.close()
-    assert len(store.documents()) == 1
-
-
-def _counting(calls):
-    def count(texts):
-        calls.append(texts)
-        return embed(texts)
-
-    return count
+    before = _content(store)
+    (*_, last) = indexer(store).run(folder, rebuild=True)
+    assert (last.report.indexed, len(last.report.skipped)) == (200, 1)
+    assert last.report.embedded_texts == 0
+    assert last.files_total == 201
+    assert _content(store) == before
 
 
 def test_documents_cut_by_other_rules_are_cut_anew(store, folder, index):
@@ -458,29 +521,15 @@ def test_documents_cut_by_other_rules_are_cut_anew(store, folder, index):
     assert index().unchanged == 200
 
 
-def test_small_files_are_embedded_together_and_stored_one_by_one(store, folder):
-    for number in range(40):
-        (folder / f"{number:02}.md").write_text(f"river {number}\n")
-    calls = []
-    steps = Indexer(store, _counting(calls), count_tokens, MAX_TOKENS).run(folder)
-    next(steps)
-    for number in range(1, 41):
-        step = next(steps)
-        assert (step.done, step.report.indexed) == (number, number)
-        assert store.statistics().documents == number
-        assert step.path.endswith(f"{number - 1:02}.md")
-    assert [len(texts) for texts in calls] == [32, 8]
-
-
-def test_the_same_text_is_embedded_once_a_batch(store, folder):
+def test_the_same_text_is_embedded_once(store, folder):
     for name in "abc":
         (folder / f"{name}.md").write_text("the same words\n")
-    calls = []
-    list(Indexer(store, _counting(calls), count_tokens, MAX_TOKENS).run(folder))
-    assert calls == [["the same words\n"]]
-    hits = _search(store, "the same words")
-    assert [Path(hit.document.path).name for hit in hits] == ["a.md", "b.md", "c.md"]
-    assert hits[2].score == pytest.approx(1)
+    assert _embedded_texts(store, folder) == ["the same words\n"]
+    (folder / "a.md").unlink()
+    (folder / "d.md").write_text("the same words\n")
+    assert _embedded_texts(store, folder) == []
+    (hit,) = _search(store, "the same words")
+    assert (Path(hit.document.path).name, hit.score) == ("b.md", pytest.approx(1))
 
 
 def test_small_files_come_before_a_large_one(store, folder):
@@ -491,65 +540,22 @@ def test_small_files_come_before_a_large_one(store, folder):
     assert next(steps).path.endswith("b.md")
 
 
-def test_a_run_stopped_in_a_large_file_goes_on_there(store, folder, index):
-    (folder / "large.md").write_text(LARGE)
-    unfinished, texts = {}, []
-    for stop in (3, 3, 100):
-        calls = []
-        steps = Indexer(
-            store, _counting(calls), count_tokens, MAX_TOKENS, unfinished=unfinished
-        ).run(folder)
-        (folder / f"new{len(texts)}.md").write_text(f"words {len(texts)}\n")
-        for step, _ in zip(steps, range(stop), strict=False):
-            done = step.done
-        steps.close()
-        texts += [text for call in calls for text in call]
-    assert done == 4
-    assert len(texts) == len(set(texts)) == store.statistics().chunks
-    assert unfinished == {}
-    assert index().unchanged == 4
-    resumed = _content(store)
-    store.clear()
-    index()
-    assert _content(store) == resumed
-
-
-def test_nothing_is_kept_of_a_document_that_is_stored(store, folder):
-    (folder / "a.md").write_text("one\n")
-    (folder / "b.md").write_text("two\n")
-    unfinished = {}
-    steps = Indexer(store, embed, count_tokens, MAX_TOKENS, unfinished).run(folder)
-    next(steps)
-    next(steps)
-    assert len(unfinished) == 1
-    steps.close()
-    assert len(unfinished) == 1
-
-
-def test_what_is_kept_for_the_next_run_is_bounded(store, folder):
-    (folder / "a.md").write_text(LARGE)
-    old = np.zeros(8 * 1024 * 1024, np.float32)
-    unfinished = {"older": old, "old": old}
-    steps = Indexer(store, embed, count_tokens, MAX_TOKENS, unfinished).run(folder)
-    next(steps)
-    next(steps)
-    steps.close()
-    assert "older" not in unfinished
-    assert sum(vector.nbytes for vector in unfinished.values()) <= 64 * 1024 * 1024
-    assert len(unfinished) > 10
-
-
 def test_a_run_that_changes_nothing_writes_nothing(store, folder, index, tmp_path):
     (folder / "a.md").write_text("words\n")
+    (folder / "picture.md").write_bytes(b"\0")
+    (folder / "empty.md").write_bytes(b"")
+    (folder / "leaf.min.js").write_text("x")
+    index()
     index()
     other = apsw.Connection(str(tmp_path / "index" / "index.sqlite"))
     other.execute("BEGIN IMMEDIATE")
-    assert index().unchanged == 1
+    report = index()
+    assert (report.unchanged, len(report.skipped)) == (2, 2)
     other.close()
 
 
 def test_any_bytes_are_indexed_or_skipped(store, folder, index):
-    random = np.random.default_rng(3)
+    random = Random(3)
     pieces = [
         b"# h\n",
         b"```\n",
@@ -561,8 +567,8 @@ def test_any_bytes_are_indexed_or_skipped(store, folder, index):
     ]
     for number in range(250):
         parts = [
-            pieces[random.integers(len(pieces))] if random.random() < 0.6 else random.bytes(3)
-            for _ in range(random.integers(12))
+            random.choice(pieces) if random.random() < 0.6 else random.randbytes(3)
+            for _ in range(random.randrange(12))
         ]
         suffix = (".md", ".txt", ".py")[number % 3]
         (folder / f"{number}{suffix}").write_bytes(b"".join(parts))
