@@ -46,7 +46,7 @@ class KeywordIndex:
     def find(self, question: str) -> list[int]:
         """Places of the texts found, the best first."""
         query = read_query(question)
-        return [] if query.is_empty else self.match(query.match)
+        return [] if query.is_empty else self.match(" OR ".join(query.terms))
 
     def match(self, match: str) -> list[int]:
         rows = self._connection.execute(
