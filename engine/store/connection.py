@@ -29,6 +29,8 @@ except ImportError:  # No wheel for Windows on ARM64.
 _BUSY_SECONDS = 30.0
 _LONGEST_PAUSE = 0.05
 
+_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+
 # Connections kept for readers to come; opening one takes a millisecond.
 _IDLE_READERS = 8
 
@@ -113,9 +115,9 @@ class _Patience:
 class _Line:
     """One connection, and its patience."""
 
-    def __init__(self, path: Path, patience: _Patience, *, library: str, writes: bool) -> None:
+    def __init__(self, address: str, patience: _Patience, *, library: str, writes: bool) -> None:
         self.patience = patience
-        self.connection = apsw.Connection(str(path))
+        self.connection = apsw.Connection(address, flags=_FLAGS)
         self.connection.set_busy_handler(patience.may_wait)
         self.connection.execute("PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL")
         # Mapped into memory, 50,000 vectors are searched in 20 ms, not in 32 (Linux x86-64, 2
@@ -132,12 +134,13 @@ class Database:
     """The connections to one file; writing calls from several threads wait for each other."""
 
     def __init__(self, path: Path) -> None:
-        """Opens or creates the file; nothing is read yet.
+        """Opens or creates the file.
 
         Raises:
-            StoreError: The file cannot be opened.
+            StoreError: The file cannot be opened, or is no database.
         """
         self.path = path.absolute()
+        self._address = str(self.path)
         self._writing = threading.Lock()
         self._state = threading.Condition()
         self._idle: list[_Line] = []
@@ -147,6 +150,12 @@ class Database:
         self._library = ""
         with self._sentences():
             self._writer = self._line(writes=True)
+            try:
+                self._writer.connection.pragma("schema_version")
+            except (apsw.ReadOnlyError, apsw.CantOpenError):
+                if self._log().exists():
+                    raise
+                self._open_as_frozen()
 
     @contextmanager
     def read(self) -> Generator[View]:
@@ -184,16 +193,22 @@ class Database:
             try:
                 self._begin(line)
                 line.connection.execute("VACUUM INTO ?", (str(target),))
+            except BaseException:
+                target.unlink(missing_ok=True)
+                raise
             finally:
                 line.connection.close()
 
     def use_write_ahead_log(self) -> None:
         """Lets readers go on while one process writes; the file remembers it.
 
-        SQLite does not wait for others at this one statement, so the waiting is done here.
+        A file that may only be read stays as it is. SQLite does not wait for others at this one
+        statement, so the waiting is done here.
         """
         calls = 0
         connection, patience = self._writer.connection, self._writer.patience
+        if connection.readonly("main"):
+            return
         with self._writing, self._sentences():
             while connection.pragma("journal_mode") != "wal":
                 try:
@@ -211,8 +226,9 @@ class Database:
         try:
             library = sqlite_vec.loadable_path()
             _try_vector_search(library)
-            with self._writing:
-                _load(self._writer.connection, library)
+            with self._writing, self._state:
+                for line in (self._writer, *self._idle):
+                    _load(line.connection, library)
         except (apsw.Error, AttributeError) as error:  # SQLite built without extensions.
             return f"sqlite-vec {sqlite_vec.__version__} does not work here: {error}."
         self._library = library
@@ -220,8 +236,7 @@ class Database:
 
     def size_bytes(self) -> int:
         """Bytes on disk, the write-ahead log included."""
-        files = (self.path, self.path.with_name(self.path.name + "-wal"))
-        return sum(file.stat().st_size for file in files if file.exists())
+        return sum(file.stat().st_size for file in (self.path, self._log()) if file.exists())
 
     def interrupt(self) -> None:
         """Makes a call that waits for another program give up at once; what works goes on."""
@@ -245,12 +260,21 @@ class Database:
                     line.connection.close()
             self._idle.clear()
 
+    def _log(self) -> Path:
+        return self.path.with_name(self.path.name + "-wal")
+
+    def _open_as_frozen(self) -> None:
+        """For a folder that may only be read and so cannot take the write-ahead log's index."""
+        self._writer.connection.close()
+        self._address = f"{self.path.as_uri()}?immutable=1"
+        self._writer = self._line(writes=True)
+
     def _line(self, *, writes: bool) -> _Line:
         patience = _Patience(
             lambda before: self._closing or self._interruptions != before,
             lambda: self._interruptions,
         )
-        return _Line(self.path, patience, library=self._library, writes=writes)
+        return _Line(self._address, patience, library=self._library, writes=writes)
 
     def _take(self) -> _Line:
         with self._state:
@@ -269,6 +293,7 @@ class Database:
     def _counted(self) -> Generator[None]:
         """Around every use of a connection, so that closing can wait for it."""
         with self._state:
+            self._require_open()
             self._busy += 1
         try:
             yield
@@ -279,6 +304,9 @@ class Database:
 
     def _begin(self, line: _Line) -> None:
         line.patience.begin()
+        self._require_open()
+
+    def _require_open(self) -> None:
         if self._closing:
             raise StoreError(f"The index {self.path} has been closed.")
 
