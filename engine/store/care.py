@@ -32,6 +32,19 @@ _MUST_BE_NONE = (
         "documents.document_key)",
     ),
     (
+        "documents with chunks out of order",
+        "SELECT path FROM documents JOIN chunks USING (document_key) GROUP BY document_key "
+        "HAVING min(ordinal) != 0 OR max(ordinal) != count(*) - 1",
+    ),
+    (
+        "documents whose metadata cannot be read",
+        "SELECT path FROM documents WHERE NOT json_valid(metadata)",
+    ),
+    (
+        "chunks whose headings cannot be read",
+        "SELECT chunk_id FROM chunks WHERE NOT json_valid(heading_path)",
+    ),
+    (
         "texts that no chunk has",
         "SELECT text_id FROM texts WHERE NOT EXISTS (SELECT 1 FROM chunks "
         "WHERE chunks.text_id = texts.text_id)",
@@ -59,14 +72,21 @@ _MUST_BE_NONE = (
         "WHEN 'texts' THEN (SELECT count(*) FROM texts) "
         "ELSE (SELECT count(*) FROM vectors WHERE 'vectors of ' || space_id = name) END",
     ),
+    (
+        "counts that are missing",
+        "WITH known (name) AS (VALUES ('documents'), ('chunks'), ('texts') UNION "
+        "SELECT 'vectors of ' || space_id FROM vectors) "
+        "SELECT name FROM known WHERE name NOT IN (SELECT name FROM counts)",
+    ),
 )
 
 
 def problems(view: View) -> Iterator[str]:
     """A sentence for each thing that is wrong."""
-    for row in view.rows("PRAGMA integrity_check"):
-        if row[0] != "ok":
-            yield f"SQLite finds: {row[0]}"
+    damages = [row[0] for row in view.rows("PRAGMA integrity_check") if row[0] != "ok"]
+    if damages:  # Then nothing else that is read can be trusted.
+        yield from (f"SQLite finds: {damage}." for damage in damages)
+        return
     for table, *_ in view.rows("PRAGMA foreign_key_check"):
         yield f"A row of {table} refers to nothing."
     for what, sql in _MUST_BE_NONE:
@@ -79,7 +99,8 @@ def problems(view: View) -> Iterator[str]:
 
 def _changed_texts(view: View) -> Iterator[str]:
     rows = view.stream(
-        "SELECT chunk_id, text, heading_path, sha256 FROM chunks JOIN texts USING (text_id)"
+        "SELECT chunk_id, text, heading_path, sha256 FROM chunks JOIN texts USING (text_id) "
+        "WHERE json_valid(heading_path)"
     )
     for chunk_id, text, heading_path, sha256 in rows:
         chunk = Chunk(0, text, tuple(json.loads(heading_path)), 0, 0, 0, 0, 0)
