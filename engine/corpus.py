@@ -146,8 +146,9 @@ class Filter:
     roots: tuple[str, ...] = ()
     """At or under one of these absolute paths."""
     path_globs: tuple[str, ...] = ()
-    """One of these matches: * any characters, / among them, ? one, [abc] one of these. A pattern
-    that is not absolute may begin behind any folder."""
+    """One of these matches: * any characters, / among them, ? one, [abc] one of these, /**/ any
+    folders or none. A pattern that is not absolute may begin behind any folder, and one that names
+    a folder means what is in it."""
     kinds: tuple[str, ...] = ()
     modified_after_ns: int = 0
     modified_before_ns: int = 0

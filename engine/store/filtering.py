@@ -60,12 +60,17 @@ def _any(conditions: list[Condition]) -> Condition:
 
 
 def _glob(pattern: str) -> Condition:
-    """SQLite's GLOB, in which * also passes over folders; a bare folder means what is in it."""
+    """SQLite's GLOB, in which * also passes over folders; a bare folder means what is in it.
+
+    Where /**/ stands, it may be that there is no folder at all.
+    """
     native = pattern.replace("/", os.sep).removeprefix("**" + os.sep).removeprefix("." + os.sep)
     if not os.path.isabs(native):
         native = f"*{os.sep}{native}"
-    inside = native.rstrip(os.sep) + os.sep + "*"
-    return "path GLOB ? OR path GLOB ?", [native, inside]
+    bare = native.rstrip(os.sep)
+    without_folders = bare.replace(f"{os.sep}**{os.sep}", os.sep)
+    patterns = dict.fromkeys((bare, without_folders))
+    return _any([("path GLOB ?", [one + end]) for one in patterns for end in ("", f"{os.sep}*")])
 
 
 def _said(name: str, value: str) -> Condition:
