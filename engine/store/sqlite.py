@@ -223,13 +223,16 @@ class SqliteStore:
             spaces = Spaces(view)
             search, reason = self._nearest.way(view, space_id)
             stored = sorted(spaces.all(), key=lambda one: one.space_id != space_id)
+            vectors: dict[str, int] = {}
+            for one in stored:  # Of two versions of a model, the one in use counts.
+                vectors.setdefault(one.space.model_id, spaces.vector_count(one.space_id))
             return StoreStatistics(
                 documents=_count(view, "documents"),
                 chunks=_count(view, "chunks"),
                 texts=_count(view, "texts"),
                 skipped=CollectionsTables(view).skipped_count(),
                 size_bytes=self._database.size_bytes(),
-                vectors={one.space.model_id: spaces.vector_count(one.space_id) for one in stored},
+                vectors=vectors,
                 vector_search=search,
                 vector_search_reason=reason,
                 generation=_meta(view, "generation"),
