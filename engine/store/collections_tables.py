@@ -83,7 +83,7 @@ class CollectionsTables:
 
     def set_skipped(self, under: str, files: Iterable[SkippedFile]) -> None:
         """Replaces what is known at or under a path."""
-        inside, bindings = filtering.under(under)
+        inside, bindings = filtering.under(under) if under else ("TRUE", [])
         self._view.rows(f"DELETE FROM skipped_files WHERE {inside}", bindings)
         self._view.run_many(
             "INSERT OR REPLACE INTO skipped_files VALUES (?, ?, ?, ?)",
