@@ -1,9 +1,11 @@
 """A store in both ways of searching, and small documents to fill it with."""
 
+import hashlib
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import apsw
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from engine.store.opening import open_store
 SPACE = EmbeddingSpace("tiny-model", "fingerprint-1", 16)
 
 Open = Callable[..., Store]
+Made = tuple[Document, list[Chunk]]
 
 
 @pytest.fixture
@@ -46,20 +49,41 @@ def tier(request) -> str:
 
 
 @pytest.fixture
-def store(tmp_path, open_at, tier) -> Store:
-    return open_at(tmp_path / "index.sqlite", vector_search=tier)
+def path(tmp_path) -> Path:
+    """Where the store is."""
+    return tmp_path / "index.sqlite"
 
 
 @pytest.fixture
-def document() -> Callable[..., tuple[Document, list[Chunk]]]:
-    """Makes a document of so many one-line chunks."""
+def store(path, open_at, tier) -> Store:
+    return open_at(path, vector_search=tier)
 
-    def make(path: str, chunks: int = 1, text: str = "line") -> tuple[Document, list[Chunk]]:
+
+@pytest.fixture
+def raw(path) -> Iterator[apsw.Connection]:
+    """Another program's connection to the store's file."""
+    connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(10_000)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def document() -> Callable[..., Made]:
+    """Makes a document of so many chunks, or of these texts; no other path has the same ones."""
+
+    def make(path: str, texts: int | Sequence[str] = 1, said: str = "line", **fields) -> Made:
+        if isinstance(texts, int):
+            texts = [f"{said} {n} of {path}\n" for n in range(texts)]
         made = [
-            Chunk(n, f"{text} {n}\n", ("Top", "Sub > x"), n + 1, n + 1, 7 * n, 7 * n + 7, 2)
-            for n in range(chunks)
+            Chunk(n, text, ("Top", "Sub > x"), n + 1, n + 1, 7 * n, 7 * n + 7, 2)
+            for n, text in enumerate(texts)
         ]
-        return Document(document_id_of(path), path, "Title", "ab", 7, 123, chunks, chunks), made
+        values = {"title": "Title", "content_sha256": "ab", "size": 7, "stamp_ns": 123} | fields
+        count = len(made)
+        return Document(
+            document_id_of(path), path, line_count=count, chunk_count=count, **values
+        ), made
 
     return make
 
@@ -73,3 +97,53 @@ def vectors() -> Callable[..., np.ndarray]:
         return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
 
     return make
+
+
+def vector_of(text: str, dimensions: int = 16) -> np.ndarray:
+    """The vector that these tests take for a text's, float32[dimensions]."""
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+    made = np.random.default_rng(seed).standard_normal(dimensions)
+    return (made / np.linalg.norm(made)).astype(np.float32)
+
+
+@pytest.fixture
+def meaning() -> Callable[..., np.ndarray]:
+    return vector_of
+
+
+@pytest.fixture
+def embed() -> Callable[..., int]:
+    """Gives every text that lacks one its vector; returns how many there were."""
+
+    def fill(store: Store, dimensions: int = 16) -> int:
+        lacking = store.lacking(100_000)
+        if lacking:
+            made = np.stack([vector_of(one.text, dimensions) for one in lacking])
+            store.add_vectors([one.text_id for one in lacking], made)
+        return len(lacking)
+
+    return fill
+
+
+@pytest.fixture
+def add(document) -> Callable[..., Made]:
+    """Stores a document whose chunks have these vectors."""
+
+    def store_one(store: Store, path: str, given: np.ndarray, said: str = "line") -> Made:
+        made, chunks = document(path, len(given), said)
+        store.replace(made, chunks)
+        store.add_vectors([one.text_id for one in store.lacking(len(given))], given)
+        return made, chunks
+
+    return store_one
+
+
+@pytest.fixture
+def places() -> Callable[..., list[tuple[str, int]]]:
+    """Where the nearest texts are, as path and ordinal."""
+
+    def find(store: Store, query: np.ndarray, limit: int, **options) -> list[tuple[str, int]]:
+        hits = store.hits(store.nearest(query, limit, **options), **options)
+        return [(hit.document.path, hit.chunk.ordinal) for hit in hits]
+
+    return find
