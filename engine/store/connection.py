@@ -149,13 +149,7 @@ class Database:
         self._interruptions = 0
         self._library = ""
         with self._sentences():
-            self._writer = self._line(writes=True)
-            try:
-                self._writer.connection.pragma("schema_version")
-            except (apsw.ReadOnlyError, apsw.CantOpenError):
-                if self._log().exists():
-                    raise
-                self._open_as_frozen()
+            self._writer = self._first_line()
 
     @contextmanager
     def read(self) -> Generator[View]:
@@ -192,7 +186,7 @@ class Database:
             line = self._line(writes=True)
             try:
                 self._begin(line)
-                line.connection.execute("VACUUM INTO ?", (str(target),))
+                line.connection.execute("VACUUM INTO ?", (str(target.absolute()),))
             except BaseException:
                 target.unlink(missing_ok=True)
                 raise
@@ -263,11 +257,17 @@ class Database:
     def _log(self) -> Path:
         return self.path.with_name(self.path.name + "-wal")
 
-    def _open_as_frozen(self) -> None:
-        """For a folder that may only be read and so cannot take the write-ahead log's index."""
-        self._writer.connection.close()
-        self._address = f"{self.path.as_uri()}?immutable=1"
-        self._writer = self._line(writes=True)
+    def _first_line(self) -> _Line:
+        try:
+            line = self._line(writes=True)
+            line.connection.pragma("schema_version")
+            return line
+        except (apsw.ReadOnlyError, apsw.CantOpenError):
+            if self._log().exists() or not self.path.is_file():
+                raise
+            # The folder may only be read, so it takes no write-ahead log, and none is there.
+            self._address = f"{self.path.as_uri()}?immutable=1"
+            return self._line(writes=True)
 
     def _line(self, *, writes: bool) -> _Line:
         patience = _Patience(
