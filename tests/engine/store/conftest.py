@@ -2,6 +2,8 @@
 
 import hashlib
 import importlib.util
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import pytest
 from engine.corpus import Chunk, Document, document_id_of
 from engine.store.interface import EmbeddingSpace, Store
 from engine.store.opening import open_store
+
+CHILD = Path(__file__).with_name("store_child.py")
 
 SPACE = EmbeddingSpace("tiny-model", "fingerprint-1", 16)
 
@@ -147,3 +151,68 @@ def places() -> Callable[..., list[tuple[str, int]]]:
         return [(hit.document.path, hit.chunk.ordinal) for hit in hits]
 
     return find
+
+
+@pytest.fixture
+def child() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Starts processes that do what `store_child` can."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: object) -> "subprocess.Popen[str]":
+        started.append(
+            subprocess.Popen(
+                [sys.executable, str(CHILD), *map(str, arguments)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+        one.communicate()
+
+
+@pytest.fixture
+def outcome() -> Callable[["subprocess.Popen[str]"], str]:
+    """What a process said, which must have ended well."""
+
+    def wait(process: "subprocess.Popen[str]") -> str:
+        out, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        return out
+
+    return wait
+
+
+@pytest.fixture
+def open_in_eight(child, outcome) -> Callable[[Sequence[Path]], None]:
+    """Opens each of some indexes in eight processes at once."""
+
+    def open_each(paths: Sequence[Path]) -> None:
+        children = [child("open") for _ in range(8)]
+        for path in paths:
+            for one in children:
+                one.stdin.write(f"{path}\n")
+                one.stdin.flush()
+            assert [one.stdout.readline() for one in children] == ["opened\n"] * 8
+        assert [outcome(one) for one in children] == [""] * 8
+
+    return open_each
+
+
+@pytest.fixture
+def integrity() -> Callable[[Path], str]:
+    """What SQLite says of a file."""
+
+    def check(path: Path) -> str:
+        connection = apsw.Connection(str(path))
+        try:
+            return connection.pragma("integrity_check")
+        finally:
+            connection.close()
+
+    return check

@@ -10,11 +10,6 @@ import pytest
 from engine.errors import StoreError
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "index.sqlite"
-
-
 @contextmanager
 def _another_program(path) -> Iterator[apsw.Connection]:
     """A connection that holds the lock for writing."""
@@ -57,39 +52,39 @@ class _Call:
 
 
 def test_an_interrupted_call_gives_up_with_a_sentence_and_the_next_one_works(
-    path, open_at, document, vectors
+    path, open_at, document
 ):
     store = open_at(path)
     with _another_program(path):
-        waiting = _Call(lambda: store.replace(*document("/d/a"), vectors(1)))
+        waiting = _Call(lambda: store.replace(*document("/d/a")))
         error = waiting.finish_by(store.interrupt)
     assert "in use by another program, and the call was stopped" in str(error)
     assert store.documents() == []
-    store.replace(*document("/d/a"), vectors(1))
+    store.replace(*document("/d/a"))
     assert len(store.documents()) == 1
 
 
-def test_an_interruption_before_a_call_does_not_concern_it(path, open_at, document, vectors):
+def test_an_interruption_before_a_call_does_not_concern_it(path, open_at, document):
     store = open_at(path)
     store.interrupt()
     with _another_program(path) as other:
-        waiting = _Call(lambda: store.replace(*document("/d/a"), vectors(1)))
+        waiting = _Call(lambda: store.replace(*document("/d/a")))
         waiting.join(0.1)
         other.execute("ROLLBACK")
         assert waiting.finish() is None
     assert len(store.documents()) == 1
 
 
-def test_closing_ends_a_call_that_waits_for_another_program(path, open_at, document, vectors):
+def test_closing_ends_a_call_that_waits_for_another_program(path, open_at, document):
     store = open_at(path)
     with _another_program(path):
-        waiting = _Call(lambda: store.replace(*document("/d/a"), vectors(1)))
+        waiting = _Call(lambda: store.replace(*document("/d/a")))
         assert isinstance(waiting.finish_by(store.close), StoreError)
     with pytest.raises(StoreError, match="closed"):
         store.documents()
 
 
-def test_closing_gives_up_on_a_call_that_works(path, open_at, document, vectors):
+def test_closing_gives_up_on_a_call_that_works(path, open_at, document):
     store = open_at(path)
     entered, leave = threading.Event(), threading.Event()
 
@@ -106,7 +101,7 @@ def test_closing_gives_up_on_a_call_that_works(path, open_at, document, vectors)
             return super().__iter__()
 
     made, chunks = document("/d/a")
-    working = _Call(lambda: store.replace(made, Slow(chunks), vectors(1)))
+    working = _Call(lambda: store.replace(made, Slow(chunks)))
     assert entered.wait(20)
     store.close(timeout=0.01)
     leave.set()
