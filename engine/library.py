@@ -17,8 +17,8 @@ from engine.documents.finder import resolved
 from engine.documents.indexer import Indexer
 from engine.documents.one_indexer import one_indexer
 from engine.documents.progress import IndexProgress
-from engine.documents.watcher import WatchOptions, changed_paths
 from engine.documents.readers.interface import split_lines
+from engine.documents.watcher import WatchOptions, changed_paths
 from engine.embed.embedder import Embedder
 from engine.embed.embeddings import Embeddings
 from engine.errors import IndexerBusy, ModelMissing, StoreError, Unavailable
