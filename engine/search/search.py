@@ -16,7 +16,7 @@ from engine.search.fusion import DEPTH, Fused, dense_share, fuse
 from engine.search.query import Query, read_query
 from engine.search.ranking import Ranked, diversify, rank, worth_reading
 from engine.search.snippets import Snippet, snippet
-from engine.store.interface import Candidate, Store
+from engine.store.interface import NO_FILTER, Candidate, Store
 
 Mode = Literal["hybrid", "dense", "keyword"]
 
@@ -33,7 +33,7 @@ class SearchRequest:
     limit: int = 10
     offset: int = 0
     """Passages of earlier pages, to be passed over."""
-    where: Filter = Filter()
+    where: Filter = NO_FILTER
     mode: Mode = "hybrid"
     is_diverse: bool = False
     """Whether what says something new goes before what is like a better passage."""
