@@ -72,10 +72,10 @@ def _count(content: bytes, line_feed: bytes) -> int:
     return sum(content[at : at + width] == line_feed for at in range(0, len(content), width))
 
 
-def write_corpus(folder: Path, seed: int = 0) -> None:
-    """Writes 200 files into folders three deep, the same for the same seed."""
+def write_corpus(folder: Path, seed: int = 0, count: int = 200) -> None:
+    """Writes files into folders three deep, the same for the same seed."""
     random = Random(seed)
-    for number in range(200):
+    for number in range(count):
         kind, suffix = _KINDS[number % len(_KINDS)]
         file = folder / f"part{number % 7}" / f"{'日本' if number % 11 == 0 else 'd'}{number % 3}"
         file.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,11 @@ import pytest
 from sample_corpus import MAX_TOKENS, count_tokens
 from sample_documents import docx, notebook, pdf
 
+from engine.corpus import Collection
 from engine.documents import finder
-from engine.documents.preparing import AsKnown, Prepared, prepare
+from engine.documents.collecting import Part
+from engine.documents.preparing import AsKnown, Cutting, Prepared, preparing
+from engine.documents.reading import ReadingProcess
 
 WORDS = [(12, "These are words"), (12, "of a page.")]
 FILES = {
@@ -28,10 +31,17 @@ FILES = {
 
 
 def _prepare(path: Path, known_sha256: str = ""):
-    (file,) = finder.find(path)
+    ((file,),) = finder.find(Part(str(path), Collection("c", str(path))))
     if isinstance(file, finder.Skipped):
         return file
-    return prepare(file, known_sha256, count_tokens, MAX_TOKENS, lambda: 2**63)
+    cutting = Cutting(count_tokens, MAX_TOKENS)
+    with ReadingProcess() as process:
+        steps = preparing(file, known_sha256, cutting, process, lambda: 2**63)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
 
 
 @pytest.mark.parametrize("name", FILES)
