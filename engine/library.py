@@ -5,8 +5,8 @@ Blocking, and safe to call from several threads; one run of indexing at a time.
 """
 
 import threading
-from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +14,15 @@ from engine.corpus import Chunk, Collection, Document, Filter
 from engine.documents.collecting import Wishes
 from engine.documents.embedding import EmbedDocuments
 from engine.documents.finder import resolved
+from engine.documents.freshness import keep_fresh
 from engine.documents.indexer import Indexer
 from engine.documents.one_indexer import one_indexer
 from engine.documents.progress import IndexProgress
 from engine.documents.readers.interface import split_lines
-from engine.documents.watcher import WatchOptions, changed_paths
+from engine.documents.watcher import WatchOptions
 from engine.embed.embedder import Embedder
 from engine.embed.embeddings import Embeddings
-from engine.errors import IndexerBusy, ModelMissing, StoreError, Unavailable
+from engine.errors import ModelMissing, StoreError, Unavailable
 from engine.models.spec import EmbedderSpec
 from engine.residency import Resident
 from engine.search.narrowing import Narrowing, narrowed
@@ -143,6 +144,11 @@ class Library:
         with self._indexer() as indexer:
             yield from indexer.run_all(rebuild=rebuild)
 
+    def index_changed(self, paths: Iterable[str]) -> Generator[IndexProgress]:
+        """The same for paths in collections that changed, are new or are gone."""
+        with self._indexer() as indexer:
+            yield from indexer.run_changed(paths)
+
     def embed_lacking(self) -> Generator[IndexProgress]:
         """Embeds what has no vector of the model in use, as after a change of the model."""
         with self._indexer() as indexer:
@@ -151,21 +157,10 @@ class Library:
     def watch(self, options: WatchOptions | None = None) -> Generator[IndexProgress | None]:
         """Keeps all collections up to date until it is closed.
 
-        Yields the steps of each run, and None several times a second while nothing changes. What
-        changes while another program indexes is dealt with once that is done.
+        Yields the steps of each run, the first of everything, and None several times a second while
+        nothing changes. What changes while another program indexes is dealt with once that is done.
         """
-        late: frozenset[str] = frozenset()
-        while True:
-            roots = self._roots()
-            for changed in changed_paths(roots, options):
-                late |= changed
-                if late:
-                    with suppress(IndexerBusy), self._indexer() as indexer:
-                        yield from indexer.run_changed(late)
-                        late = frozenset()
-                yield None
-                if self._roots() != roots:
-                    break
+        return keep_fresh(lambda: self.store().collections(), self.index_changed, options)
 
     def collections(self) -> list[CollectionStatus]:
         """What is kept indexed, in the order of names."""
@@ -264,9 +259,6 @@ class Library:
                 embedder.count_tokens,
                 embedder.text_tokens,
             )
-
-    def _roots(self) -> list[str]:
-        return [one.root for one in self.store().collections()]
 
 
 def _at_once(embedder: Embedder) -> AbstractContextManager[EmbedDocuments]:

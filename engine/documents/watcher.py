@@ -71,7 +71,8 @@ def changed_paths(
     """Watches files and folders with all that is below them.
 
     Yields several times a second: paths that changed, are new or are gone, gathered until it is
-    quiet, or nothing. An ignore file stands for its folder, a root that vanished or came back for itself.
+    quiet, or nothing. An ignore file stands for its folder, a root that vanished or came back for
+    itself.
 
     Args:
         roots: Absolute, with symbolic links resolved.
