@@ -211,7 +211,8 @@ def test_a_second_run_of_indexing_is_refused_while_one_is_at_work(library, wordy
 def test_what_changes_while_it_watches_is_found_soon(library, notes):
     list(library.index(notes))
     steps = library.watch(WatchOptions(quiet=0.05))
-    assert next(steps) is None
+    while next(steps) is not None:
+        pass
     (notes / "tea.md").unlink()
     (notes / "coffee.md").write_text("Coffee is ground before it is brewed.\n")
     given_up = threading.Event()
@@ -232,7 +233,8 @@ def test_a_collection_that_comes_while_it_watches_is_watched_too(library, notes,
     (tmp_path / "more").mkdir()
     list(library.index(notes))
     steps = library.watch(WatchOptions(quiet=0.05))
-    assert next(steps) is None
+    while next(steps) is not None:
+        pass
     list(library.index((tmp_path / "more").resolve()))
     for _ in range(3):
         next(steps)
