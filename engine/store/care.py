@@ -83,6 +83,8 @@ _MUST_BE_NONE = (
 
 def problems(view: View) -> Iterator[str]:
     """A sentence for each thing that is wrong."""
+    # Else FTS5 checks what this connection read long ago, not what others wrote since (3.54).
+    view.rows("SELECT rowid FROM chunks_fts LIMIT 1")
     damages = [row[0] for row in view.rows("PRAGMA integrity_check") if row[0] != "ok"]
     if damages:  # Then nothing else that is read can be trusted.
         yield from (f"SQLite finds: {damage}." for damage in damages)
