@@ -101,8 +101,9 @@ def _fill(path: Path) -> None:
 
 def _shorten(path: Path) -> None:
     writing, store = _open(path), _open(path)
-    for number in range(5):  # So much that SQLite moves it from its log into the file.
-        _write(writing, f"/{number}", 2000)
+    for number in range(5):
+        _write(writing, f"/{number}", 400)
+    writing.compact()  # Moves everything from SQLite's log into the file.
     query = np.ones(16, np.float32)
     store.nearest(query, 5)
     os.truncate(path, path.stat().st_size // 2)
@@ -162,9 +163,9 @@ def _count_down(statements: int, then: Callable[[], None]) -> None:
     apsw.connection_hooks.append(lambda connection: setattr(connection, "exec_trace", trace))
 
 
-def _kill_in_each_statement(index: Path, work: Callable[[Path], None]) -> None:
+def _kill_in_many_statements(index: Path, work: Callable[[Path], None]) -> None:
     """Says, for each copy that was worked on, whether the work got through."""
-    for number in range(1, 10_000):
+    for number in range(1, 10_000, 2):
         copy, killed = _in_a_copy(index, work, number)
         _say(f"{'killed' if killed else 'through'} {copy}")
         if not killed:
@@ -192,9 +193,9 @@ match sys.argv[1:]:
     case ["read-only", path]:
         _read_only(Path(path))
     case ["kill-while-opening", path]:
-        _kill_in_each_statement(Path(path), lambda copy: _open(copy).close())
+        _kill_in_many_statements(Path(path), lambda copy: _open(copy).close())
     case ["kill-while-changing", path]:
-        _kill_in_each_statement(Path(path), _change)
+        _kill_in_many_statements(Path(path), _change)
     case ["without-sqlite-vec", path]:
         found = _open(Path(path)).statistics()
         _say(f"{found.vector_search} {found.vector_search_reason}")
