@@ -1,50 +1,214 @@
-"""NearestVectors: finds the vectors nearest to a question's, within one transaction.
+"""NearestVectors: finds the texts nearest to a question, the way that suits their number.
 
-Compares with every vector in double precision.
+Up to 50,000 vectors each is compared: by sqlite-vec, or, where it does not load, in memory. Above,
+packed bits in memory propose and the stored vectors decide. Few texts that pass a filter are always
+compared one by one. Exact scores come from `vectors.ranked`, whoever proposed.
 """
 
-from collections.abc import Sequence
+import json
 
 import numpy as np
 
+from engine.store import packed_bits, packed_pages, vector_copies, vector_table
+from engine.store.chunk_map import Bitmap, ChunkMap
 from engine.store.connection import View
-from engine.store.filtering import DocumentKeys
+from engine.store.held_vectors import Block, Held, HeldVectors, Source, read
 from engine.store.interface import VectorSearch
-from engine.store.vectors import Query, Scored, decoded, ranked
+from engine.store.packed_bits import FARTHEST
+from engine.store.vector_copies import Copy, Ids, Seen
+from engine.store.vectors import MARGIN, Query, Scored, decoded, ranked
+
+EXACT_LIMIT = 50_000
+"""With more vectors than these, packed bits propose. sqlite-vec needs 30 ms for so many."""
+
+# Packed bits stay until this part of the limit is left, lest a few changes go back and forth.
+_STAYING = 0.8
+
+# So many texts are read and compared faster (10 ms) than any other way finds among them.
+_FEW = 5_000
+
+# With more removals than these, the copies are cleaned of them.
+_MOST_REMOVALS = 50_000
 
 
 class NearestVectors:
-    """What a store searches its vectors with."""
+    """What a store searches its vectors with. May be asked by several threads at once."""
 
-    def __init__(self, slow_reason: str) -> None:
+    def __init__(
+        self, slow_reason: str, chunk_map: ChunkMap, *, exact_limit: int = EXACT_LIMIT
+    ) -> None:
+        """Makes one for a store.
+
+        Args:
+            slow_reason: Why sqlite-vec is not used; empty if it is.
+            chunk_map: Resolves filters.
+            exact_limit: With more vectors than these, packed bits propose.
+        """
+        self._exact_limit = exact_limit
         self._slow_reason = slow_reason
+        self._chunk_map = chunk_map
+        self._bits = HeldVectors()
+        self._floats = HeldVectors()
 
     def search(
-        self, view: View, space_id: int, query: Query, limit: int, keys: DocumentKeys | None
+        self, view: View, space_id: int, query: Query, limit: int, keys: Ids | None
     ) -> list[Scored]:
-        """The nearest texts, best first, the older one first among equals."""
-        rows = view.rows("SELECT text_id, vector FROM vectors WHERE space_id = ?", [space_id])
-        if keys is not None:
-            sql = (
-                "SELECT DISTINCT text_id FROM chunks "
-                "WHERE document_key IN (SELECT value FROM json_each(?))"
-            )
-            inside = {row[0] for row in view.rows(sql, [str(keys.tolist())])}
-            rows = [row for row in rows if row[0] in inside]
-        if not rows:
-            return []
-        ids = np.array([row[0] for row in rows], np.int64)
-        return ranked(query, ids, decoded([row[1] for row in rows], len(query)))[:limit]
+        """The nearest texts, best first, the older one first among equals.
 
-    def added(self, view: View, space_id: int, pairs: Sequence[tuple[int, bytes]]) -> None:
-        """Vectors were stored."""
+        Args:
+            view: A reading transaction.
+            space_id: The space in use.
+            query: float64[dimensions], of unit length.
+            limit: At least 1.
+            keys: The documents that may answer, ascending; None for all.
+        """
+        inside = None if keys is None else self._chunk_map.texts(view, keys)
+        if inside is not None and np.count_nonzero(inside) <= _FEW:
+            return _compared(view, space_id, query, np.nonzero(inside)[0])[:limit]
+        copy = vector_copies.copies(view, "packed_bits").get(space_id)
+        if copy is not None:
+            held = self._bits.follow(view, packed_pages.source(view, copy))
+            return _proposed(view, held, copy, query, limit, inside)
+        if not self._slow_reason and vector_table.is_current(view, space_id):
+            text_ids = None if inside is None else np.nonzero(inside)[0]
+            best = vector_table.nearest(view, space_id, query, limit, text_ids)
+            if best is not None:
+                return best
+        return self._scanned(view, space_id, query, limit, inside)
 
-    def removed(self, view: View, vector_ids: Sequence[int]) -> None:
-        """Vectors were removed."""
+    def changed(self, view: View, space_id: int) -> None:
+        """Lets the copies of the vectors follow; belongs last into every writing transaction.
+
+        Args:
+            view: A writing transaction.
+            space_id: The space in use; 0 where none is.
+        """
+        count = vector_copies.count(view, space_id)
+        packed = vector_copies.copies(view, "packed_bits")
+        for copy in packed.values():
+            if vector_copies.count(view, copy.space_id) < self._exact_limit * _STAYING:
+                packed_pages.drop(view, copy.space_id)
+            elif copy.space_id == space_id:
+                packed_pages.catch_up(view, copy)
+        if space_id not in packed and count > self._exact_limit:
+            packed_pages.write(view, space_id, _dimensions(view, space_id))
+        if not self._slow_reason:
+            self._follow_with_table(view, space_id)
+        if vector_copies.logged_removals(view) > _MOST_REMOVALS:
+            self.trim(view)
 
     def trim(self, view: View) -> None:
-        """Drops what is not needed."""
+        """Takes what was removed out of the copies, and forgets that it was."""
+        for copy in vector_copies.copies(view, "packed_bits").values():
+            packed_pages.clean(view, copy)
+        vector_copies.forget_removals(view)
 
     def way(self, view: View, space_id: int) -> tuple[VectorSearch, str]:
-        """How it searches, and why."""
-        return "numpy", self._slow_reason
+        """How it searches, and why not the usual way."""
+        if space_id in vector_copies.copies(view, "packed_bits"):
+            return "packed bits", (
+                f"The index has more than {self._exact_limit:,} texts, so packed bits propose what "
+                "is compared."
+            )
+        return "numpy" if self._slow_reason else "sqlite-vec", self._slow_reason
+
+    def _follow_with_table(self, view: View, space_id: int) -> None:
+        if space_id in vector_copies.copies(view, "packed_bits"):
+            vector_table.drop(view)
+            return
+        known = vector_copies.copies(view, "vector_table")
+        for one in [space_id] if space_id else list(known):
+            dimensions = _dimensions(view, one)
+            if 0 < dimensions <= vector_table.MOST_DIMENSIONS:
+                vector_table.catch_up(view, one, dimensions)
+
+    def _scanned(
+        self, view: View, space_id: int, query: Query, limit: int, inside: Bitmap | None
+    ) -> list[Scored]:
+        """Compares with all; keeps them in memory where there is no other way."""
+        source = Source(
+            space_id,
+            len(query),
+            (space_id, 0),
+            lambda vectors: np.ascontiguousarray(vectors.T),
+            lambda view: ((), Seen(0, vector_copies.seen(view).removal_id)),
+        )
+        held = self._floats.follow(view, source) if self._slow_reason else read(view, source)
+        return _exact(held, query, limit, inside)
+
+
+def _proposed(
+    view: View, held: Held, copy: Copy, query: Query, limit: int, inside: Bitmap | None
+) -> list[Scored]:
+    """By packed bits, then exactly: first the bits are counted, then few are looked at closer."""
+    wanted = _wanted(held.count, limit)
+    question = packed_bits.packed(query[None], copy.centre)
+    far = np.empty(held.count, np.uint16)
+    start = 0
+    for block in held.blocks:
+        part = far[start : start + len(block.vector_ids)]
+        packed_bits.distances(block.payload, question, part)
+        if inside is not None:
+            part[~_marked(inside, block.text_ids)] = FARTHEST
+        start += len(part)
+    near = _gathered(held, packed_bits.closest(far, 10 * wanted))
+    likeness = packed_bits.likeness(near.payload, query)
+    best = np.argpartition(-likeness, wanted)[:wanted] if wanted < len(likeness) else slice(None)
+    return _compared(view, copy.space_id, query, np.sort(near.text_ids[best]))[:limit]
+
+
+def _wanted(count: int, limit: int) -> int:
+    """How many to compare exactly: more among more vectors, and 20 a place as long as that pays."""
+    return max(min(20 * limit, 4_000 + 2 * limit), min(max(count // 500, 500), 2_000))
+
+
+def _gathered(held: Held, places: Ids) -> Block:
+    """The vectors at some places, ascending, out of all blocks."""
+    parts: list[Block] = []
+    start = 0
+    for block in held.blocks:
+        end = start + len(block.vector_ids)
+        low, high = np.searchsorted(places, [start, end])
+        rows = places[low:high] - start
+        parts.append(Block(block.vector_ids[rows], block.text_ids[rows], block.payload[:, rows]))
+        start = end
+    return Block(
+        np.concatenate([part.vector_ids for part in parts]),
+        np.concatenate([part.text_ids for part in parts]),
+        np.concatenate([part.payload for part in parts], axis=1),
+    )
+
+
+def _exact(held: Held, query: Query, limit: int, inside: Bitmap | None) -> list[Scored]:
+    """The best of vectors held as float32[dimensions, vectors]."""
+    if not held.blocks:
+        return []
+    asked = query.astype(np.float32)
+    scores = np.concatenate([asked @ block.payload for block in held.blocks])
+    if inside is not None:
+        text_ids = np.concatenate([block.text_ids for block in held.blocks])
+        scores[~_marked(inside, text_ids)] = -np.inf
+    last = np.partition(scores, -limit)[-limit] if limit < len(scores) else -np.inf
+    near = _gathered(held, np.nonzero((scores >= last - MARGIN) & (scores > -np.inf))[0])
+    return ranked(query, near.text_ids, np.ascontiguousarray(near.payload.T))[:limit]
+
+
+def _compared(view: View, space_id: int, query: Query, text_ids: Ids) -> list[Scored]:
+    """Some texts by their stored vectors; those without one are left out."""
+    rows = view.rows(
+        "SELECT v.text_id, v.vector FROM json_each(?) CROSS JOIN vectors AS v "
+        "ON v.text_id = value AND v.space_id = ?",
+        [json.dumps(text_ids.tolist()), space_id],
+    )
+    ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+    return ranked(query, ids, decoded([row[1] for row in rows], len(query)))
+
+
+def _marked(inside: Bitmap, text_ids: Ids) -> Bitmap:
+    """Which texts are inside; those that came after it was made are not."""
+    return inside[np.where(text_ids < len(inside), text_ids, 0)]
+
+
+def _dimensions(view: View, space_id: int) -> int:
+    sql = "SELECT dimensions FROM spaces WHERE space_id = ?"
+    return int(view.value(sql, [space_id]) or 0)

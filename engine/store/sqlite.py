@@ -11,6 +11,7 @@ from typing import Any
 from engine.corpus import Chunk, Collection, Document, Filter, Hit, SkippedFile
 from engine.errors import InvalidInput, StoreError
 from engine.store import care, filtering
+from engine.store.chunk_map import ChunkMap
 from engine.store.collections_tables import CollectionsTables
 from engine.store.connection import Database, View, WordTokenizer
 from engine.store.documents_tables import DocumentsTables
@@ -23,7 +24,7 @@ from engine.store.interface import (
     StoreStatistics,
     Vectors,
 )
-from engine.store.lexical_search import lexical
+from engine.store.lexical_search import LexicalSearch
 from engine.store.lexical_table import TOKENIZER
 from engine.store.nearest import NearestVectors
 from engine.store.passages import hits
@@ -44,7 +45,9 @@ class SqliteStore:
         """
         self._database = database
         self._space: EmbeddingSpace | None = None
-        self._nearest = NearestVectors(slow_reason)
+        chunk_map = ChunkMap()
+        self._nearest = NearestVectors(slow_reason, chunk_map)
+        self._lexical = LexicalSearch(chunk_map)
         self._tokenizer = WordTokenizer(*TOKENIZER.split())
 
     def use(self, space: EmbeddingSpace) -> None:
@@ -68,14 +71,14 @@ class SqliteStore:
         with self._database.write() as view:
             spaces = Spaces(view)
             space_id = spaces.number(space)
-            added = spaces.add(
+            spaces.add(
                 space_id, [(one, row.tobytes()) for one, row in zip(text_ids, rows, strict=True)]
             )
-            self._nearest.added(view, space_id, added)
             if spaces.coverage(space_id).is_complete:
                 for other in spaces.all():
                     if other.space_id != space_id:
                         spaces.drop(other.space_id)
+            self._nearest.changed(view, space_id)
             _count_change(view)
 
     def require_chunking(self, version: int) -> None:
@@ -178,7 +181,7 @@ class SqliteStore:
             return []
         with self._database.read() as view:
             keys = filtering.document_keys(view, where)
-            return [Candidate(*one) for one in lexical(view, terms, limit, keys)]
+            return [Candidate(*one) for one in self._lexical.search(view, terms, limit, keys)]
 
     def nearest(self, vector: Vectors, limit: int, where: Filter = NO_FILTER) -> list[Candidate]:
         """Texts by cosine similarity; see `Store.nearest`."""
@@ -288,7 +291,8 @@ class SqliteStore:
     def _forget_texts(self, view: View, text_ids: Sequence[int]) -> None:
         """Removes texts with their vectors."""
         spaces = Spaces(view)
-        self._nearest.removed(view, spaces.forget(text_ids))
+        spaces.forget(text_ids)
+        self._nearest.changed(view, self._space_id(view))
 
     def _drop_unused(self, view: View) -> None:
         """What no search needs: vectors of models that are not in use, and what followed them."""
