@@ -45,6 +45,11 @@ def bitmap(numbers: Ids, last: int) -> Bitmap:
     return marked
 
 
+def marked(inside: Bitmap, numbers: Ids) -> Bitmap:
+    """Which numbers a bitmap has; those behind its end, which came later, it has not."""
+    return inside[np.where(numbers < len(inside), numbers, 0)]
+
+
 class ChunkMap:
     """Follows the table `chunks`: 24 MB for a million. May be asked by several threads at once."""
 
@@ -62,7 +67,9 @@ class ChunkMap:
         """Which texts some documents have: true at their numbers, false at the others and 0."""
         held = self._follow(view)
         last = int(held.text_ids.max()) if len(held.text_ids) else 0
-        return bitmap(held.text_ids[held.inside(document_keys)], last)
+        inside = bitmap(held.text_ids[held.inside(document_keys)], last)
+        inside[0] = False
+        return inside
 
     def _follow(self, view: View) -> _Held:
         with self._lock:

@@ -25,12 +25,11 @@ _RANKED = 15_000
 # So many chunks are only looked up in about 20 ms, to see whether a filter lets them through.
 _LOOKED_UP = 90_000
 
-# How often a term occurs is estimated from so many stretches, together this part of all chunks.
+# A term that occurs more often is not counted on: how often is estimated from some stretches, which
+# together are this part of all chunks.
+_COUNTED = 2_000
 _STRETCHES = 8
 _PART = 1 / 16
-
-# With fewer occurrences there than this, a term is rare enough to be counted.
-_SURE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +130,16 @@ def _bm25(view: View, match: str, after: int = 0, only: Ids | None = None) -> Ra
 
 def _chunks_with(view: View, phrase: str) -> int:
     """In how many chunks a term occurs; estimated if there are many."""
+    sql = "SELECT count(*) FROM (SELECT 1 FROM chunks_fts WHERE chunks_fts MATCH ? LIMIT ?)"
+    counted = int(view.value(sql, [phrase, _COUNTED]))
+    if counted < _COUNTED:
+        return counted
     last = int(view.value("SELECT max(chunk_id) FROM chunks"))
     length = int(last * _PART / _STRETCHES)
     sql = "SELECT count(*) FROM chunks_fts WHERE chunks_fts MATCH ? AND rowid BETWEEN ? AND ?"
     starts = (last * place // _STRETCHES for place in range(_STRETCHES))
     seen = sum(int(view.value(sql, [phrase, at + 1, at + length])) for at in starts)
-    if seen >= _SURE:
-        return int(seen / _PART)
-    sql = "SELECT count(*) FROM (SELECT 1 FROM chunks_fts WHERE chunks_fts MATCH ? LIMIT ?)"
-    return int(view.value(sql, [phrase, _RANKED + 1]))
+    return max(int(seen / _PART), _COUNTED)
 
 
 def _by_rarity(term: _Term) -> tuple[int, str]:

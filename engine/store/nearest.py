@@ -10,7 +10,7 @@ import json
 import numpy as np
 
 from engine.store import packed_bits, packed_pages, vector_copies, vector_table
-from engine.store.chunk_map import Bitmap, ChunkMap
+from engine.store.chunk_map import Bitmap, ChunkMap, marked
 from engine.store.connection import View
 from engine.store.held_vectors import Block, Held, HeldVectors, Source, read
 from engine.store.interface import VectorSearch
@@ -24,8 +24,8 @@ EXACT_LIMIT = 50_000
 # Packed bits stay until this part of the limit is left, lest a few changes go back and forth.
 _STAYING = 0.8
 
-# So many texts are read and compared faster (10 ms) than any other way finds among them.
-_FEW = 5_000
+# So many texts are read and compared faster (5 ms) than any other way finds among them.
+_FEW = 2_000
 
 # With more removals than these, the copies are cleaned of them.
 _MOST_REMOVALS = 50_000
@@ -64,14 +64,13 @@ class NearestVectors:
         """
         inside = None if keys is None else self._chunk_map.texts(view, keys)
         if inside is not None and np.count_nonzero(inside) <= _FEW:
-            return _compared(view, space_id, query, np.nonzero(inside)[0])[:limit]
+            return _compared(query, limit, _of_texts(view, space_id, np.nonzero(inside)[0]))
         copy = vector_copies.copies(view, "packed_bits").get(space_id)
         if copy is not None:
             held = self._bits.follow(view, packed_pages.source(view, copy))
             return _proposed(view, held, copy, query, limit, inside)
         if not self._slow_reason and vector_table.is_current(view, space_id):
-            text_ids = None if inside is None else np.nonzero(inside)[0]
-            best = vector_table.nearest(view, space_id, query, limit, text_ids)
+            best = vector_table.nearest(view, space_id, query, limit, inside)
             if best is not None:
                 return best
         return self._scanned(view, space_id, query, limit, inside)
@@ -149,17 +148,22 @@ def _proposed(
         part = far[start : start + len(block.vector_ids)]
         packed_bits.distances(block.payload, question, part)
         if inside is not None:
-            part[~_marked(inside, block.text_ids)] = FARTHEST
+            part[~marked(inside, block.text_ids)] = FARTHEST
         start += len(part)
-    near = _gathered(held, packed_bits.closest(far, 10 * wanted))
+    near = _gathered(held, packed_bits.closest(far, _looked_at(held.count, wanted)))
     likeness = packed_bits.likeness(near.payload, query)
     best = np.argpartition(-likeness, wanted)[:wanted] if wanted < len(likeness) else slice(None)
-    return _compared(view, copy.space_id, query, np.sort(near.text_ids[best]))[:limit]
+    return _compared(query, limit, _of_numbers(view, np.sort(near.vector_ids[best])))
 
 
 def _wanted(count: int, limit: int) -> int:
-    """How many to compare exactly: more among more vectors, and 20 a place as long as that pays."""
-    return max(min(20 * limit, 4_000 + 2 * limit), min(max(count // 500, 500), 2_000))
+    """How many to compare exactly: 20 a place or fewer, and more among more vectors."""
+    return max(min(20 * limit, 1_600 + 2 * limit), min(max(count // 500, 500), 2_000))
+
+
+def _looked_at(count: int, wanted: int) -> int:
+    """How many to look at closer, so that those to compare are among them."""
+    return max(4 * wanted, min(10 * wanted, count // 20))
 
 
 def _gathered(held: Held, places: Ids) -> Block:
@@ -187,26 +191,33 @@ def _exact(held: Held, query: Query, limit: int, inside: Bitmap | None) -> list[
     scores = np.concatenate([asked @ block.payload for block in held.blocks])
     if inside is not None:
         text_ids = np.concatenate([block.text_ids for block in held.blocks])
-        scores[~_marked(inside, text_ids)] = -np.inf
+        scores[~marked(inside, text_ids)] = -np.inf
     last = np.partition(scores, -limit)[-limit] if limit < len(scores) else -np.inf
     near = _gathered(held, np.nonzero((scores >= last - MARGIN) & (scores > -np.inf))[0])
-    return ranked(query, near.text_ids, np.ascontiguousarray(near.payload.T))[:limit]
+    return ranked(query, near.text_ids, np.ascontiguousarray(near.payload.T), limit)
 
 
-def _compared(view: View, space_id: int, query: Query, text_ids: Ids) -> list[Scored]:
-    """Some texts by their stored vectors; those without one are left out."""
-    rows = view.rows(
+def _of_texts(view: View, space_id: int, text_ids: Ids) -> list[tuple[int, bytes]]:
+    """Stored vectors of texts; those without one are left out."""
+    return view.rows(
         "SELECT v.text_id, v.vector FROM json_each(?) CROSS JOIN vectors AS v "
         "ON v.text_id = value AND v.space_id = ?",
         [json.dumps(text_ids.tolist()), space_id],
     )
-    ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
-    return ranked(query, ids, decoded([row[1] for row in rows], len(query)))
 
 
-def _marked(inside: Bitmap, text_ids: Ids) -> Bitmap:
-    """Which texts are inside; those that came after it was made are not."""
-    return inside[np.where(text_ids < len(inside), text_ids, 0)]
+def _of_numbers(view: View, vector_ids: Ids) -> list[tuple[int, bytes]]:
+    """Stored vectors by their numbers; those that are gone are left out."""
+    return view.rows(
+        "SELECT v.text_id, v.vector FROM json_each(?) CROSS JOIN vectors AS v "
+        "ON v.vector_id = value",
+        [json.dumps(vector_ids.tolist())],
+    )
+
+
+def _compared(query: Query, limit: int, stored: list[tuple[int, bytes]]) -> list[Scored]:
+    text_ids = np.fromiter((row[0] for row in stored), np.int64, len(stored))
+    return ranked(query, text_ids, decoded([row[1] for row in stored], len(query)), limit)
 
 
 def _dimensions(view: View, space_id: int) -> int:

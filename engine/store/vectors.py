@@ -47,11 +47,15 @@ def similarity(query: Query, vectors: Vectors) -> NDArray[np.float64]:
     return np.clip((vectors.astype(np.float64) * query).sum(axis=1), -1.0, 1.0)
 
 
-def ranked(query: Query, text_ids: NDArray[np.int64], vectors: Vectors) -> list[Scored]:
-    """Every candidate with its exact score, best first, the lower id first among equals."""
+def ranked(query: Query, text_ids: NDArray[np.int64], vectors: Vectors, limit: int) -> list[Scored]:
+    """The best candidates with their exact scores, best first, the lower id first among equals."""
+    if limit < len(text_ids):
+        rough = vectors @ query.astype(np.float32)
+        near = np.nonzero(rough >= np.partition(rough, -limit)[-limit] - MARGIN)[0]
+        text_ids, vectors = text_ids[near], vectors[near]
     scores = similarity(query, vectors)
-    order = np.lexsort((text_ids, -scores))
-    return [(int(text_ids[row]), float(scores[row])) for row in order]
+    order = np.lexsort((text_ids, -scores))[:limit]
+    return list(zip(text_ids[order].tolist(), scores[order].tolist(), strict=True))
 
 
 def decoded(blobs: list[bytes], dimensions: int) -> Vectors:
