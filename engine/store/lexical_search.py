@@ -179,17 +179,24 @@ def _member(chunk_ids: Ids, inside: Ids) -> NDArray[np.bool_]:
 def _texts(view: View, found: Ranked, limit: int) -> list[Scored]:
     """The best texts: each by the best of its chunks."""
     chunk_ids, scores = found
-    order = np.lexsort((chunk_ids, -scores))
+    falling = -np.sort(-scores)
     count = limit
     while True:
-        best = order[:count]
-        texts = _texts_of(view, chunk_ids[best])
-        scored: dict[int, float] = {}
-        for chunk_id, score in zip(chunk_ids[best].tolist(), scores[best].tolist(), strict=True):
-            scored.setdefault(texts[chunk_id], score)
-        if len(scored) >= limit or count >= len(order):
+        last = falling[count - 1] if count < len(falling) else -np.inf
+        best = np.nonzero(scores >= last)[0]
+        scored = _by_text(view, chunk_ids[best], scores[best])
+        if len(scored) >= limit or count >= len(falling):
             return sorted(scored.items(), key=lambda one: (-one[1], one[0]))[:limit]
         count *= 2
+
+
+def _by_text(view: View, chunk_ids: Ids, scores: NDArray[np.float64]) -> dict[int, float]:
+    texts = _texts_of(view, chunk_ids)
+    scored: dict[int, float] = {}
+    for chunk_id, score in zip(chunk_ids.tolist(), scores.tolist(), strict=True):
+        text_id = texts[chunk_id]
+        scored[text_id] = max(score, scored.get(text_id, score))
+    return scored
 
 
 def _texts_of(view: View, chunk_ids: Ids) -> dict[int, int]:
