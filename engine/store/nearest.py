@@ -102,6 +102,12 @@ class NearestVectors:
             packed_pages.clean(view, copy)
         vector_copies.forget_removals(view)
 
+    def remake(self, view: View, space_id: int) -> None:
+        """Makes the copies anew, without the room of what is gone."""
+        vector_table.drop(view)
+        self.trim(view)
+        self.changed(view, space_id)
+
     def way(self, view: View, space_id: int) -> tuple[VectorSearch, str]:
         """How it searches, and why not the usual way."""
         if space_id in vector_copies.copies(view, "packed_bits"):

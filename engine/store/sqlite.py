@@ -300,7 +300,7 @@ class SqliteStore:
         for other in spaces.all() if space_id else ():
             if other.space_id != space_id:
                 spaces.drop(other.space_id)
-        self._nearest.trim(view)
+        self._nearest.remake(view, space_id)
 
     def _space_in_use(self) -> EmbeddingSpace:
         if self._space is None:
