@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.corpus import Chunk, Collection, Document, Filter
+from engine.corpus import Chunk, Collection, Document, Filter, SkippedFile
 from engine.documents.collecting import Wishes
 from engine.documents.embedding import EmbedDocuments
 from engine.documents.finder import resolved
@@ -26,9 +26,12 @@ from engine.errors import ModelMissing, StoreError, Unavailable
 from engine.models.spec import EmbedderSpec
 from engine.residency import Resident
 from engine.search.narrowing import Narrowing, narrowed
-from engine.search.search import Matches, SearchRequest, lacking, search
+from engine.search.query import Query
+from engine.search.ranking import Ranked
+from engine.search.search import Matches, SearchRequest, evidence, lacking, search
+from engine.search.snippets import Snippet
 from engine.store import opening
-from engine.store.interface import NO_FILTER, EmbeddingSpace, Store, StoreStatistics
+from engine.store.interface import NO_FILTER, Coverage, EmbeddingSpace, Store, StoreStatistics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +112,10 @@ class Library:
         """
         return search(self._store_in_use(), request, question, why_not)
 
+    def evidence(self, query: Query) -> Callable[[Ranked, int], Snippet]:
+        """Cuts the part of a passage that shows why it was found; see `engine.search.search`."""
+        return evidence(self.store(), query)
+
     def narrowed(self, wanted: Narrowing) -> Filter:
         """The documents that may answer, from what a caller says of them.
 
@@ -180,6 +187,16 @@ class Library:
         """Indexed documents in the order of their paths, those behind the path `after`."""
         return self.store().documents(after=after, limit=limit, where=where)
 
+    def count(self, where: Filter = NO_FILTER) -> int:
+        """How many documents match."""
+        return self.store().count(where)
+
+    def skipped_files(
+        self, *, after: str = "", limit: int = 100, under: str = ""
+    ) -> list[SkippedFile]:
+        """Files that were left out, with reasons, in the order of their paths."""
+        return self.store().skipped(after=after, limit=limit, under=under)
+
     def read_document(self, document_id: str) -> StoredText:
         """A document as it was when it was indexed.
 
@@ -207,6 +224,14 @@ class Library:
             StoreError: The index cannot be opened.
         """
         return self._store_in_use().statistics()
+
+    def coverage(self) -> Coverage:
+        """How much can be found by the meaning that the embedder in use gives it."""
+        return self._store_in_use().coverage()
+
+    def lacks_vectors(self) -> bool:
+        """Whether the embedder in use has something left to embed."""
+        return self._spec_in_use() is not None and not self.coverage().is_complete
 
     def index_problem(self) -> str:
         """Why the index cannot be searched as it should be, or empty."""

@@ -16,6 +16,7 @@ from io import TextIOWrapper
 from rich.console import Console
 
 from engine import __version__
+from engine.corpus import KINDS
 from engine.errors import EngineError
 from mcp_server import settings
 
@@ -39,18 +40,70 @@ def _remove(parser: argparse.ArgumentParser) -> None:
 
 
 def _index(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="DIR", help="a folder or file")
+    _folder(parser)
+    parser.add_argument("--name", help="name of its collection (default: the folder's)")
     parser.add_argument(
-        "--rebuild", action="store_true", help="empty the index first, as for another embedder"
+        "--include",
+        action="append",
+        metavar="PATTERN",
+        help="only these files, as in .gitignore; may be repeated",
     )
+    parser.add_argument(
+        "--exclude", action="append", metavar="PATTERN", help="never these; may be repeated"
+    )
+    parser.add_argument("--rebuild", action="store_true", help="read every file anew")
+    _json(parser)
+
+
+def _folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folder",
+        metavar="DIR",
+        nargs="?",
+        default="",
+        help="a folder or file (default: all that is indexed)",
+    )
+
+
+def _reindex(parser: argparse.ArgumentParser) -> None:
+    _folder(parser)
     _json(parser)
 
 
 def _search(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("query", help="what to look for, in plain words")
+    parser.add_argument("query", help='a question or key words; "exact phrases" in quotes')
     parser.add_argument(
         "--top-k", type=int, default=5, metavar="N", help="passages (default %(default)s)"
     )
+    for flag, metavar, help_text in (
+        ("--collection", "NAME", "only in this one; may be repeated"),
+        ("--path", "GLOB", "only paths that match, such as '*/notes/*.md'; may be repeated"),
+        ("--kind", "KIND", f"only this one of {', '.join(KINDS)}; may be repeated"),
+        ("--metadata", "NAME=VALUE", "only what states this, such as author=Ann; may be repeated"),
+    ):
+        parser.add_argument(flag, action="append", metavar=metavar, help=help_text)
+    for flag, help_text in (("--after", "on it or after"), ("--before", "on it or before")):
+        parser.add_argument(
+            flag, default="", metavar="DAY", help=f"only what was modified {help_text}: 2026-12-31"
+        )
+    parser.add_argument(
+        "--mode",
+        choices=["hybrid", "dense", "keyword"],
+        default="hybrid",
+        help="by words and meaning, by meaning, or by words (default %(default)s)",
+    )
+    parser.add_argument("--explain", action="store_true", help="show what each score is made of")
+    _json(parser)
+
+
+def _collections(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--drop", metavar="NAME", help="no longer keep this one; files stay")
+    parser.add_argument("--skipped", action="store_true", help="files left out, with reasons")
+    _json(parser)
+
+
+def _backup(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a new file")
     _json(parser)
 
 
@@ -83,8 +136,14 @@ COMMANDS: dict[str, tuple[str, str, Add]] = {
     "pull": ("models", "Fetch models.", _pull),
     "models": ("models", "List known and installed models and which one each tool uses.", _json),
     "remove": ("models", "Delete an installed model.", _remove),
-    "index": ("documents", "Make a folder searchable, or bring it up to date.", _index),
-    "search": ("documents", "Search the indexed documents by meaning.", _search),
+    "index": ("indexing", "Make a folder searchable, or bring it or all up to date.", _index),
+    "search": ("searching", "Search the indexed documents by words and meaning.", _search),
+    "watch": ("indexing", "Keep the index up to date while files change.", _nothing),
+    "collections": ("care", "List what is kept indexed and what was left out.", _collections),
+    "reindex": ("indexing", "Read every indexed file anew, changed or not.", _reindex),
+    "gc": ("care", "Give back the space of what was removed.", _json),
+    "backup": ("care", "Copy the index into a file while it is used.", _backup),
+    "verify": ("care", "Examine the index from end to end.", _json),
     "embed": ("inference", "Turn texts into vectors.", _embed),
     "generate": ("inference", "Let the language model answer a prompt.", _generate),
     "calibrate": ("calibrate", "Measure what each device takes to embed texts.", _calibrate),

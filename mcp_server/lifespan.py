@@ -7,7 +7,7 @@ model stays in memory while a call uses it, and leaves when nobody has for a whi
 
 import itertools
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
@@ -15,12 +15,14 @@ from anyio import CapacityLimiter, Event, create_task_group, move_on_after, slee
 from anyio.abc import TaskGroup
 from mcp.server.mcpserver.context import Context
 
+from engine.documents.progress import IndexProgress
 from engine.embed.embedder import Embedder, Kind
 from engine.embed.embeddings import Embeddings
 from engine.engine import Engine
-from engine.errors import EngineError
+from engine.errors import EngineError, ModelMissing, Overloaded, Unavailable
 from engine.residency import Closable, Lease, Resident
-from mcp_server import concurrency, reports
+from engine.search.search import Matches, SearchRequest
+from mcp_server import concurrency, rendering, reports
 from mcp_server.rendering import count
 from mcp_server.results import ModelsInfo, StatusResult
 from mcp_server.settings import Settings
@@ -33,11 +35,17 @@ ModelT = TypeVar("ModelT", bound=Closable)
 _EMBEDDING = 64
 """Calls whose texts may wait for vectors at once, a thread each."""
 
+_READING, _WAITING_TO_READ = 16, 1_000
+"""Calls that read the index at once, and that wait for their turn."""
+
 _TELL_SECONDS = 1
 """How often a caller who waits for a model is told so."""
 
 _LOOK_SHARE, _LOOK_SECONDS = 0.1, 15.0
 """How often idle models are looked for: after this share of the idle time, or so many seconds."""
+
+
+Background = Callable[["Gateway"], Coroutine[Any, Any, None]]
 
 
 class _Load(Generic[ModelT]):
@@ -61,10 +69,18 @@ class Gateway:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine = engine
         self.settings = settings
-        self.index_queue = concurrency.Queue(engine.interrupt)
-        """For one call or step of the index: others get their turn between two steps."""
+        self.index_queue = concurrency.Queue(engine.library.interrupt)
+        """For one change or step of the index: others get their turn between two steps."""
         self.index_runs = CapacityLimiter(1)
-        """For a whole run of indexing: two at once would embed the same files."""
+        """For a whole run of indexing: an index has one indexer."""
+        self.indexing = ""
+        """How far the run of indexing is; empty while there is none."""
+        self.reads = concurrency.Admission(
+            _READING,
+            _WAITING_TO_READ,
+            f"{_WAITING_TO_READ} calls wait for the index: call again in a moment.",
+        )
+        """For calls that only read the index, a thread each: they wait for no step of indexing."""
         self.answers = concurrency.Admission(
             settings.slots,
             settings.queue,
@@ -77,8 +93,9 @@ class Gateway:
             _EMBEDDING,
             f"{_EMBEDDING} calls are embedding and as many are waiting: call again in a moment.",
         )
-        """For the texts of a call, which share runs with those of other calls, and for what is
-        looked up with them: neither waits for the index queue, so not for a step of indexing."""
+        """For the texts of a call, which share runs with those of other calls."""
+        self.embedder_loaded = Event()
+        """Set once the first load of the embedding model has ended, one way or the other."""
         self._loads: dict[str, _Load[Any]] = {}
         self._tasks: TaskGroup | None = None
 
@@ -88,7 +105,50 @@ class Gateway:
 
     def status(self) -> StatusResult:
         """`models_info` and the index; blocks while the index is read."""
-        return reports.status(self.engine, self.settings, self.answers.waiting)
+        return reports.status(self.engine, self.settings, self.answers.waiting, self.indexing)
+
+    async def read(self, call: Callable[[], T]) -> T:
+        """What a call finds that only reads the index. A cancelled caller leaves it to itself."""
+        async with self.reads.slot():
+            return await concurrency.run_abandonable(call)
+
+    async def index(
+        self,
+        steps: Generator[IndexProgress],
+        goes_on: Callable[[IndexProgress], Awaitable[bool]],
+    ) -> IndexProgress | None:
+        """Takes the steps of a run of indexing when no other run is under way; the last one taken.
+
+        Args:
+            steps: The run; closed in the end.
+            goes_on: Told each step; what it answers decides whether there is another one.
+
+        Raises:
+            IndexerBusy: Another program indexes.
+        """
+        last: IndexProgress | None = None
+        async with self.index_runs:
+            try:
+                async with self.index_queue.steps(steps) as coming:
+                    async for last in coming:
+                        self.indexing = rendering.progress(last)
+                        if not await goes_on(last):
+                            break
+            finally:
+                self.indexing = ""
+        return last
+
+    async def why_no_embedder(self, context: Context[Any, Any]) -> str:
+        """Waits for the embedding model; why there is none, or empty.
+
+        Raises:
+            EngineError: There is one, but it cannot be loaded.
+        """
+        try:
+            async with self.model(self.engine.embedder, context):
+                return ""
+        except ModelMissing as error:
+            return str(error)
 
     @asynccontextmanager
     async def model(
@@ -117,19 +177,30 @@ class Gateway:
             return Embeddings.of([batch async for batch in coming], embedder.spec.model_id)
 
     async def searched(
-        self, query: str, context: Context[Any, Any], look_up: Callable[[Embeddings], T]
+        self, request: SearchRequest, context: Context[Any, Any], report: Callable[[Matches], T]
     ) -> T:
-        """What `look_up` finds for an embedded query.
-
-        It is called in a thread and changes nothing. A cancelled caller leaves it to itself: it
-        may stand behind an index step that waits for another program.
+        """What `report` makes of what is found. Without an embedding model words have to do.
 
         Raises:
-            EngineError: The model cannot be loaded, the query is blank, or `look_up` raised it.
+            EngineError: The query is blank, the index cannot be read, or `report` raised it.
         """
-        async with self.model(self.engine.embedder, context) as embedder, self.embeddings.slot():
-            question = await self.embedded(embedder, [query], "query")
-            return await concurrency.run_abandonable(lambda: look_up(question))
+        question, why_not = await self._question(request, context)
+        library = self.engine.library
+        return await self.read(lambda: report(library.found(request, question, why_not)))
+
+    async def _question(
+        self, request: SearchRequest, context: Context[Any, Any]
+    ) -> tuple[Embeddings | None, str]:
+        """The embedded query, or none and why."""
+        if request.mode == "keyword":
+            return None, ""
+        try:
+            async with self.model(self.engine.embedder, context) as model, self.embeddings.slot():
+                return await self.embedded(model, [request.query], "query"), ""
+        except Overloaded:
+            raise
+        except Unavailable as error:
+            return None, str(error)
 
     async def _waited_for(
         self, place: Resident[ModelT], context: Context[Any, Any]
@@ -151,11 +222,17 @@ class Gateway:
             load.release()
 
     @asynccontextmanager
-    async def running(self) -> AsyncGenerator["Gateway"]:
-        """Loads models and frees idle ones while the server answers, until it ends."""
+    async def running(self, *background: Background) -> AsyncGenerator["Gateway"]:
+        """Loads models and frees idle ones while the server answers, until it ends.
+
+        Args:
+            background: What else is done meanwhile, and stopped in the end.
+        """
         async with create_task_group() as tasks:
             self._tasks = tasks
             tasks.start_soon(self._load_all)
+            for work in background:
+                tasks.start_soon(work, self)
             if self.settings.idle_seconds:
                 tasks.start_soon(self._free_idle)
             yield self
@@ -163,6 +240,7 @@ class Gateway:
 
     async def _load_all(self) -> None:
         await self._load(self.engine.embedder).ended.wait()
+        self.embedder_loaded.set()
         if await concurrency.run_abandonable(self.engine.fits_together):
             await self._load(self.engine.decoder).ended.wait()
 

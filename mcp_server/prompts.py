@@ -8,8 +8,9 @@ from mcp_types import INTERNAL_ERROR, INVALID_PARAMS
 from pydantic import Field
 
 from engine.errors import EngineError, InvalidInput
-from mcp_server import rendering, reports
+from mcp_server import passages, rendering
 from mcp_server.lifespan import Gateway
+from mcp_server.passages import Asked
 
 _PASSAGES = 6
 _CHARACTERS = 3_000
@@ -24,26 +25,28 @@ def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
         context: Context[Any, Any],
     ) -> str:
         """Finds passages in the indexed documents and asks for an answer that cites them."""
+        asked = Asked(query=question, top_k=_PASSAGES, snippet_characters=_CHARACTERS)
+        library = gateway.engine.library
         try:
+            request = await gateway.read(lambda: asked.request(library))
             found = await gateway.searched(
-                question, context, lambda query: gateway.engine.nearest(query, _PASSAGES)
+                request, context, lambda matches: passages.result(library, asked, matches)
             )
         except EngineError as error:
             code = INVALID_PARAMS if isinstance(error, InvalidInput) else INTERNAL_ERROR
             raise MCPError(code=code, message=str(error)) from error
-        if not found.hits:
-            return f"{question}\n\n(Nothing is indexed yet. {rendering.HOW_TO_INDEX}.)"
-        passages = [
-            f"[{number}] {hit.document.path} lines {hit.chunk.line_start}-{hit.chunk.line_end}\n"
-            f"{reports.snippet(hit.chunk.text, _CHARACTERS)[0]}"
-            for number, hit in enumerate(found.hits, 1)
+        if not found.passages:
+            return f"{question}\n\n({rendering.search(found)})"
+        quoted = [
+            f"[{number}] {one.path} lines {one.line_start}-{one.line_end}\n{one.text}"
+            for number, one in enumerate(found.passages, 1)
         ]
         return "\n\n".join(
             [
                 "Answer the question from the passages below, citing them as [1], [2] with path "
                 "and lines. If they do not hold the answer, say so.",
                 rendering.UNTRUSTED,
-                *passages,
+                *quoted,
                 f"Question: {question}",
             ]
         )

@@ -7,11 +7,16 @@ only one of the two.
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from engine.documents.progress import IndexProgress
 from mcp_server import placement
 from mcp_server.results import (
     AnswersEntry,
+    CollectionEntry,
+    DocumentEntry,
     DocumentPage,
     EmbedResult,
+    Explanation,
+    IndexEntry,
     IndexResult,
     MemoryEntry,
     ModelEntry,
@@ -31,42 +36,80 @@ HOW_TO_INDEX = "index_documents adds a folder, or a person runs: npu-gateway ind
 def search(result: SearchResult) -> str:
     """Passages with their places."""
     if not result.passages:
-        if not result.documents:
-            return f"Nothing is indexed yet. {HOW_TO_INDEX}."
-        return f"No passage found in {count(result.documents, 'document')}."
-    head = (
-        f"{count(len(result.passages), 'passage')}, best first, "
-        f"by {result.model} on {result.provider}. {UNTRUSTED}"
-    )
-    return "\n\n".join([head, *map(_passage, result.passages)])
+        return _nothing_found(result)
+    by = f"by {result.model} on {result.provider} and by words" if result.model else "by words"
+    head = f"{count(len(result.passages), 'passage')}, best first, {by}. {result.notice}"
+    rest = "[...]: get_document shows more" if any(one.cut for one in result.passages) else ""
+    more = f"More: cursor={result.next_cursor}" if result.next_cursor else ""
+    parts = [result.degraded, head, *map(_passage, result.passages), rest, more]
+    return "\n\n".join(filter(None, parts))
+
+
+def _nothing_found(result: SearchResult) -> str:
+    if not result.documents:
+        return f"Nothing is indexed yet. {HOW_TO_INDEX}."
+    found = f"No passage found in {count(result.documents, 'document')}, or none that matches."
+    return " ".join(filter(None, [result.degraded, found]))
 
 
 def _passage(passage: Passage) -> str:
-    heading = f" | {passage.heading}" if passage.heading else ""
-    more = (
-        f"\n[cut: get_document document_id={passage.document_id} "
-        f"line_start={passage.line_start} shows the rest]"
-        if passage.cut
-        else ""
+    facts = (
+        f"[{passage.score:.2f}] {passage.path} lines {passage.line_start}-{passage.line_end}",
+        _pages(passage),
+        passage.heading,
+        passage.collection and f"in {passage.collection}",
+        f"id {passage.document_id}",
+        f"{count(passage.copies, 'copy', 'copies')} elsewhere" if passage.copies else "",
+        explanation(passage.explanation) if passage.explanation else "",
     )
-    return (
-        f"[{passage.score:.2f}] {passage.path} lines {passage.line_start}-{passage.line_end}"
-        f"{heading} | id {passage.document_id}\n{passage.text}{more}"
-    )
+    cut = " [...]" if passage.cut else ""
+    return f"{' | '.join(filter(None, facts))}\n{passage.text}{cut}"
+
+
+def _pages(passage: Passage) -> str:
+    if passage.page_end:
+        return f"pages {passage.page}-{passage.page_end}"
+    return f"page {passage.page}" if passage.page else ""
+
+
+def explanation(parts: Explanation) -> str:
+    """The parts of a score in a line."""
+    weights = (1 - parts.weight_of_meaning, parts.weight_of_meaning)
+    sides = zip(("words", "meaning"), weights, (parts.words, parts.meaning), strict=True)
+    told = [
+        f"{name} {weight:g} x {side.share:.3f} (rank {side.rank}, raw {side.raw:.3f})"
+        for name, weight, side in sides
+        if side is not None
+    ]
+    if parts.verbatim:
+        told.append(f"verbatim {parts.verbatim:g}")
+    return " + ".join(told)
 
 
 def documents(page: DocumentPage) -> str:
-    """A line a document."""
-    if not page.total:
+    """A line a document or skipped file, and on the first page a line a collection."""
+    if not (page.total or page.collections):
         return f"Nothing is indexed yet. {HOW_TO_INDEX}."
     lines = [
-        f"{entry.document_id}  {entry.path}  ({entry.title}; {count(entry.lines, 'line')}, "
-        f"{count(entry.chunks, 'chunk')})"
-        for entry in page.documents
+        f"{one.document_id}  {one.path}  ({one.title}; {one.kind}, {_length(one)}, "
+        f"{count(one.chunks, 'chunk')})"
+        for one in page.documents
     ]
-    shown = f"{len(lines)} of {count(page.total, 'document')}"
+    lines += [f"{file.path}: {file.reason}" for file in page.skipped_files]
+    shown = f"{len(lines)} of {page.total:,}"
     more = f"More: list_documents cursor={page.next_cursor}" if page.next_cursor else ""
-    return "\n".join(filter(None, [shown, *lines, more]))
+    return "\n".join(filter(None, [*map(collection, page.collections), shown, *lines, more]))
+
+
+def _length(entry: DocumentEntry) -> str:
+    pages = f"{count(entry.pages, 'page')}, " if entry.pages else ""
+    return pages + count(entry.lines, "line")
+
+
+def collection(entry: CollectionEntry) -> str:
+    """A collection in a line."""
+    gone = "" if entry.is_there else "; its folder is not there now, what is indexed stays"
+    return f"collection {entry.name}: {entry.root}, {count(entry.documents, 'document')}{gone}"
 
 
 def index(result: IndexResult) -> str:
@@ -75,13 +118,34 @@ def index(result: IndexResult) -> str:
         f"{result.indexed} indexed, {result.unchanged} unchanged, {result.removed} removed, "
         f"{result.skipped} skipped; {count(result.documents, 'document')} in the index now."
     ]
+    lines += [f"not looked into: {file.reason}" for file in result.unavailable]
     lines += [f"skipped {file.path}: {file.reason}" for file in result.skipped_files]
-    lines += [f"no Unicode, read as Western European: {p}" for p in result.guessed_encodings]
+    lines += [f"no Unicode, read by a guess: {path}" for path in result.guessed_encodings]
     if result.skipped > len(result.skipped_files):
         lines.append(f"... and {result.skipped - len(result.skipped_files)} more skipped.")
+    if result.lacking:
+        why = f" ({result.problem})" if result.problem else ""
+        lines.append(f"{count(result.lacking, 'passage')} found by words only so far{why}.")
     if not result.complete:
         lines.append("Time ran out: call index_documents with the same path to go on.")
     return "\n".join(lines)
+
+
+def progress(step: IndexProgress) -> str:
+    """How far a run of indexing is, in a few words."""
+    if step.phase == "embedding":
+        what = f"embedding {step.texts_done:,}/{step.texts_total:,} passages"
+    elif step.phase == "reading":
+        what = f"reading {step.files_done:,}/{step.files_total:,} files"
+    else:
+        what = "looking"
+    left = f", {_duration(step.seconds_left)} left" if step.seconds_left else ""
+    return " ".join(filter(None, [f"{what}{left}", step.path]))
+
+
+def _duration(seconds: float) -> str:
+    whole = max(1, round(seconds))
+    return f"{whole} s" if whole < 100 else f"{round(whole / 60)} min"
 
 
 def removed(result: RemoveResult) -> str:
@@ -104,23 +168,29 @@ def embeddings(result: EmbedResult) -> str:
 
 def status(result: StatusResult) -> str:
     """Models, index and permissions, a line each."""
-    index = result.index
     lines = [f"npu-gateway {result.version}, ONNX Runtime {result.onnxruntime}"]
     lines += [_model(entry) for entry in result.models]
     lines += _placement(result.placement)
     lines += [_answers(result.answers), _memory(result.memory)]
-    lines.append(
-        f"index: {count(index.documents, 'document')}, {count(index.chunks, 'chunk')}, "
-        f"{size(index.size_bytes)}"
-        + (f", vectors of {index.model} by {index.vector_search}" if index.model else "")
-        + (f"; problem: {index.problem}" if index.problem else "")
-    )
+    lines += [_index(result.index), *map(collection, result.index.collections)]
     roots = ", ".join(result.roots) or "none; start the server with --root DIR to allow a folder"
     lines.append(f"folders index_documents may read: {roots}")
     if result.read_only:
         lines.append("read-only: the index cannot be changed through this server")
     lines.append("execution providers built in: " + ", ".join(result.execution_providers))
     return "\n".join(lines)
+
+
+def _index(entry: IndexEntry) -> str:
+    vectors = f"{entry.embedded:,} of {entry.texts:,} texts with vectors of {entry.model} by "
+    facts = (
+        f"{count(entry.documents, 'document')}, {count(entry.chunks, 'chunk')}, "
+        f"{count(entry.skipped, 'file')} left out, {size(entry.size_bytes)}",
+        vectors + entry.vector_search if entry.model else "",
+        f"now {entry.indexing}" if entry.indexing else "",
+        f"problem: {entry.problem}" if entry.problem else "",
+    )
+    return "index: " + "; ".join(filter(None, facts))
 
 
 def _model(entry: ModelEntry) -> str:
@@ -174,9 +244,9 @@ def _memory(entry: MemoryEntry) -> str:
     return f"memory: {held} by this server; {limit}"
 
 
-def count(number: int, noun: str) -> str:
+def count(number: int, noun: str, plural: str = "") -> str:
     """A number and its noun."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def size(number: int) -> str:

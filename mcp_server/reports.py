@@ -4,30 +4,27 @@ Blocks while the index is read, and words nothing: that is `rendering`.
 """
 
 import base64
-import itertools
 from dataclasses import asdict
 from typing import Any, Literal
 
-from engine.corpus import Document, Hit
+from engine import corpus
 from engine.decode.completion import Completion
 from engine.decode.decoder import Decoder
-from engine.documents.indexer import IndexReport
-from engine.embed.embedder import Embeddings
+from engine.documents.progress import IndexProgress
+from engine.embed.embeddings import Embeddings
 from engine.engine import Engine, ModelStatus
-from engine.errors import InvalidInput, StoreError
-from engine.search.search import Matches
+from engine.errors import StoreError
+from engine.library import CollectionStatus, Library
 from mcp_server.placement import placement
 from mcp_server.results import (
     AnswersEntry,
-    DocumentEntry,
+    CollectionEntry,
     EmbedResult,
     IndexEntry,
     IndexResult,
     MemoryEntry,
     ModelEntry,
     ModelsInfo,
-    Passage,
-    SearchResult,
     SkippedFile,
     StatusResult,
 )
@@ -35,48 +32,6 @@ from mcp_server.settings import Settings
 
 _DECIMALS = 6
 """Of a vector's floats: within 5e-7 of the vector, at half the characters of all digits."""
-
-
-def search(engine: Engine, found: Matches, characters: int, total: int) -> SearchResult:
-    """The passages that were found.
-
-    Args:
-        engine: Whose index was searched.
-        found: In it.
-        characters: Of one passage at most.
-        total: Of all passages together at most.
-    """
-    each = min(characters, total // max(1, len(found.hits)))
-    return SearchResult(
-        passages=[_passage(hit, each) for hit in found.hits],
-        documents=engine.index_statistics().documents,
-        model=found.model_id,
-        provider=found.provider,
-    )
-
-
-def _passage(hit: Hit, characters: int) -> Passage:
-    text, cut = snippet(hit.chunk.text, characters)
-    return Passage(
-        document_id=hit.document.document_id,
-        path=hit.document.path,
-        line_start=hit.chunk.line_start,
-        line_end=hit.chunk.line_end,
-        heading=hit.chunk.heading,
-        score=round(hit.score, 2),
-        text=text,
-        cut=cut,
-    )
-
-
-def snippet(text: str, characters: int) -> tuple[str, bool]:
-    """The beginning of a text, cut at a word where it is too long, and whether it was cut."""
-    text = text.strip()
-    if len(text) <= characters:
-        return text, False
-    cut = text[:characters]
-    space = max(cut.rfind(" "), cut.rfind("\n"))
-    return (cut[:space] if space > characters // 2 else cut).rstrip(), True
 
 
 def embeddings(found: Embeddings, encoding: Literal["float", "base64"]) -> EmbedResult:
@@ -103,30 +58,44 @@ def completion(found: Completion, decoder: Decoder) -> dict[str, Any]:
     }
 
 
-def index(engine: Engine, report: IndexReport, *, complete: bool, shown: int) -> IndexResult:
-    """What a run of indexing did, with the first `shown` of the skipped files."""
+def index(library: Library, last: IndexProgress, *, shown: int, problem: str = "") -> IndexResult:
+    """What a run of indexing did.
+
+    Args:
+        library: That was indexed.
+        last: Its last step.
+        shown: How many of the skipped files are named, and of those without a sure encoding.
+        problem: Why texts have no vectors, if that is known.
+    """
+    report = last.report
+    lacking = library.coverage()
     return IndexResult(
-        complete=complete,
+        complete=last.is_last,
         indexed=report.indexed,
         unchanged=report.unchanged,
         removed=report.removed,
         skipped=len(report.skipped),
-        skipped_files=[
-            SkippedFile(path=file.path, reason=file.reason) for file in report.skipped[:shown]
-        ],
+        skipped_files=[skipped(file) for file in report.skipped[:shown]],
+        unavailable=[skipped(file) for file in report.unavailable],
         guessed_encodings=list(report.guessed_encodings[:shown]),
-        documents=engine.index_statistics().documents,
+        lacking=lacking.texts - lacking.embedded,
+        problem=problem,
+        documents=library.index_statistics().documents,
     )
 
 
-def document(found: Document) -> DocumentEntry:
-    """One line of a list of documents."""
-    return DocumentEntry(
-        document_id=found.document_id,
-        path=found.path,
-        title=found.title,
-        lines=found.line_count,
-        chunks=found.chunk_count,
+def skipped(file: corpus.SkippedFile) -> SkippedFile:
+    """A file that is left out."""
+    return SkippedFile(path=file.path, reason=file.reason)
+
+
+def collection(found: CollectionStatus) -> CollectionEntry:
+    """A collection and how it is with it."""
+    return CollectionEntry(
+        name=found.collection.name,
+        root=found.collection.root,
+        documents=found.documents,
+        is_there=found.is_there,
     )
 
 
@@ -186,67 +155,39 @@ def _answers(engine: Engine, slots: int, waiting: int) -> AnswersEntry:
     )
 
 
-def status(engine: Engine, settings: Settings, waiting: int) -> StatusResult:
-    """`models_info` and the state of the index."""
+def status(engine: Engine, settings: Settings, waiting: int, indexing: str) -> StatusResult:
+    """`models_info` and the state of the index.
+
+    Args:
+        engine: Whose models and index they are.
+        settings: Which folders may be indexed, among others.
+        waiting: Calls that wait for an answer to begin.
+        indexing: What is being indexed, and how far; empty if nothing is.
+    """
     return StatusResult(
         **models_info(engine, settings, waiting).model_dump(),
-        index=_index_entry(engine),
+        index=_index_entry(engine.library, indexing),
         roots=[str(root) for root in settings.root],
         read_only=settings.read_only,
     )
 
 
-def _index_entry(engine: Engine) -> IndexEntry:
+def _index_entry(library: Library, indexing: str) -> IndexEntry:
     try:
-        statistics = engine.index_statistics()
+        statistics, coverage = library.index_statistics(), library.coverage()
+        collections = [collection(one) for one in library.collections()]
     except StoreError as error:
         return IndexEntry(problem=str(error))
     return IndexEntry(
         documents=statistics.documents,
         chunks=statistics.chunks,
+        skipped=statistics.skipped,
         size_bytes=statistics.size_bytes,
-        model=statistics.embedder_id,
-        dimensions=statistics.dimensions,
+        model=next(iter(statistics.vectors), ""),
+        texts=coverage.texts,
+        embedded=coverage.embedded,
         vector_search=statistics.vector_search,
-        problem=engine.index_problem(),
+        collections=collections,
+        indexing=indexing,
+        problem=library.index_problem(),
     )
-
-
-def read_lines(
-    engine: Engine, document_id: str, lines: tuple[int, int], skipped: int, characters: int
-) -> tuple[str, str]:
-    """Lines of a document that fit into a result, and how to read on where they were cut.
-
-    Args:
-        engine: Whose index is read.
-        document_id: Which document.
-        lines: The first and the last line, from 1; 0 as the last reads to the end.
-        skipped: Characters of the first line to leave out.
-        characters: How many fit.
-
-    Raises:
-        DocumentNotFound: No document has that id; near ids are named.
-        InvalidInput: The lines do not exist.
-    """
-    found, all_lines = engine.read_document(document_id)
-    first, last = lines[0], lines[1] or max(len(all_lines), 1)
-    if first > max(len(all_lines), 1) or last < first:
-        raise InvalidInput(
-            f"Lines {first}-{last} do not exist in {found.path}: it has lines 1-{len(all_lines)}."
-        )
-    wanted = all_lines[first - 1 : last]
-    if wanted:
-        wanted[0] = wanted[0][skipped:]
-    text = "".join(wanted)
-    if len(text) <= characters:
-        return text, ""
-    ends = list(itertools.accumulate(map(len, wanted)))
-    whole = sum(end <= characters for end in ends)
-    if whole == 0:
-        return text[:characters], _continued(first, skipped + characters, len(all_lines))
-    return text[: ends[whole - 1]], _continued(first + whole, 0, len(all_lines))
-
-
-def _continued(line: int, skipped: int, lines: int) -> str:
-    start = f" character_start={skipped}" if skipped else ""
-    return f"[cut here; of {lines} lines, continue with line_start={line}{start}]"

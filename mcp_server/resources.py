@@ -13,6 +13,7 @@ from mcp_server.lifespan import Gateway
 
 def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
     """Registers the resources."""
+    library = gateway.engine.library
 
     @server.resource("models://info", title="Models", mime_type="application/json")
     async def models_info() -> str:  # pyright: ignore[reportUnusedFunction]
@@ -33,18 +34,16 @@ def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
     @server.resource("index://status", title="Index", mime_type="application/json")
     async def index_status() -> str:  # pyright: ignore[reportUnusedFunction]
         """How much is indexed, by which model, and which folders may be indexed."""
-        result = await gateway.index_queue.run(gateway.status)
+        result = await gateway.read(gateway.status)
         return json.dumps(result.model_dump(include={"index", "roots", "read_only"}), indent=1)
 
     @server.resource("doc://{document_id}", title="A document", mime_type="text/plain")
     async def document(document_id: str) -> str:  # pyright: ignore[reportUnusedFunction]
         """The text of an indexed document, as it was when it was indexed."""
         try:
-            _, lines = await gateway.index_queue.run(
-                lambda: gateway.engine.read_document(document_id)
-            )
+            stored = await gateway.read(lambda: library.read_document(document_id))
         except NotFound as error:
             raise ResourceNotFoundError(str(error)) from error
         except EngineError as error:
             raise ResourceError(str(error)) from error
-        return "".join(lines)
+        return "".join(chunk.text for chunk in stored.chunks)

@@ -4,25 +4,57 @@ Values only; every field has the same name and meaning in all results.
 """
 
 from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
+
+
+class Side(BaseModel):
+    """What one way of searching says of a passage."""
+
+    rank: int
+    raw: float = Field(description="BM25, or cosine similarity.")
+    share: float = Field(description="0 to 1, before weighing.")
+
+
+class Explanation(BaseModel):
+    """What a score is the sum of."""
+
+    weight_of_meaning: float
+    words: Side | SkipJsonSchema[None] = Field(
+        default=None, description="Left out: not found by words."
+    )
+    meaning: Side | SkipJsonSchema[None] = None
+    verbatim: float = Field(description="Part of quoted phrases and identifiers held as typed.")
 
 
 class Passage(BaseModel):
-    """A chunk of a document that answers a question."""
+    """A part of a document that answers a question; what is empty or 0 is left out."""
 
     document_id: str
     path: str
     line_start: int
     line_end: int
-    heading: str = Field(description="Headings above it, outermost first.")
-    score: float = Field(description="Cosine similarity, -1 to 1.")
+    page: int = 0
+    page_end: int = Field(default=0, description="The last one, if it is on several.")
+    heading: str = Field(default="", description="Headings above it, outermost first.")
+    collection: str = ""
+    score: float = Field(description="0 to 1; compares within one answer only.")
     text: str
-    cut: bool = Field(description="More of it is in get_document from line_start.")
+    cut: bool = Field(default=False, description="The passage goes on around it: get_document.")
+    highlights: list[list[int]] = Field(
+        default_factory=list[list[int]],
+        description="Words looked for: [start, end) in characters of text.",
+    )
+    copies: int = Field(default=0, description="Other places that say the same, not listed.")
+    explanation: Explanation | SkipJsonSchema[None] = None
 
 
 class SearchResult(BaseModel):
     """Passages, best first."""
 
     passages: list[Passage]
+    notice: str = Field(description="How to take the passages.")
+    degraded: str = Field(description="Why meaning was not fully searched, or empty.")
+    next_cursor: str = Field(description="Empty on the last page.")
     documents: int = Field(description="Documents in the index.")
     model: str
     provider: str = Field(description="What embedded the query: cpu, npu or htp-simulator.")
@@ -34,23 +66,36 @@ class DocumentEntry(BaseModel):
     document_id: str
     path: str
     title: str
+    kind: str
     lines: int
     chunks: int
+    pages: int = Field(description="0 where the kind has none.")
 
 
-class DocumentPage(BaseModel):
-    """A page of the list of documents."""
+class CollectionEntry(BaseModel):
+    """A folder or file that is kept indexed."""
 
-    documents: list[DocumentEntry]
-    total: int
-    next_cursor: str = Field(description="Empty on the last page.")
+    name: str
+    root: str
+    documents: int
+    is_there: bool = Field(description="False: nothing is at its root now, what is indexed stays.")
 
 
 class SkippedFile(BaseModel):
-    """A file that was not indexed, and why."""
+    """A file that is not indexed, and why."""
 
     path: str
     reason: str
+
+
+class DocumentPage(BaseModel):
+    """A page of the list of documents, or of the files that are left out."""
+
+    documents: list[DocumentEntry]
+    skipped_files: list[SkippedFile]
+    collections: list[CollectionEntry] = Field(description="All, on the first page.")
+    total: int = Field(description="Documents that match, or files left out.")
+    next_cursor: str = Field(description="Empty on the last page.")
 
 
 class IndexResult(BaseModel):
@@ -62,7 +107,10 @@ class IndexResult(BaseModel):
     removed: int
     skipped: int
     skipped_files: list[SkippedFile] = Field(description="The first of the skipped files.")
+    unavailable: list[SkippedFile] = Field(description="Folders that could not be looked into.")
     guessed_encodings: list[str] = Field(description="Files that are no Unicode, the first.")
+    lacking: int = Field(description="Passages found by words only, as they have no vector yet.")
+    problem: str = Field(description="Why they have none, or empty.")
     documents: int = Field(description="Documents in the index now.")
 
 
@@ -126,11 +174,15 @@ class IndexEntry(BaseModel):
 
     documents: int = 0
     chunks: int = 0
+    skipped: int = Field(default=0, description="Files left out: list_documents skipped=true.")
     size_bytes: int = 0
-    model: str = Field(default="", description="Whose vectors it holds; empty while it is empty.")
-    dimensions: int = 0
+    model: str = Field(default="", description="Whose vectors it holds; empty: none.")
+    texts: int = 0
+    embedded: int = Field(default=0, description="Texts with a vector of the model in use.")
     vector_search: str = ""
-    problem: str = Field(default="", description="Why it cannot be used, or empty.")
+    collections: list[CollectionEntry] = Field(default_factory=list[CollectionEntry])
+    indexing: str = Field(default="", description="What is being indexed now, and how far.")
+    problem: str = Field(default="", description="Why it cannot be used as it should, or empty.")
 
 
 class NpuEntry(BaseModel):

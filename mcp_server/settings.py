@@ -20,7 +20,16 @@ from mcp_server import values
 
 MB = 1_000_000
 _MOST_MB = 16_000_000
-_EMBEDDING_COMMANDS = ("serve", "index", "search", "embed", "doctor", "calibrate")
+_EMBEDDING_COMMANDS = (
+    "serve",
+    "index",
+    "reindex",
+    "watch",
+    "search",
+    "embed",
+    "doctor",
+    "calibrate",
+)
 _MODEL_COMMANDS = (*_EMBEDDING_COMMANDS, "generate")
 _ANSWERING_COMMANDS = ("serve", "generate", "doctor")
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -212,6 +221,15 @@ class Settings:
         default=False,
         metadata=_option(
             "Offer no tool that changes the index.", values.switch, None, commands=["serve"]
+        ),
+    )
+    watch: bool = field(
+        default=False,
+        metadata=_option(
+            "Keep what is indexed under a --root up to date in the background.",
+            values.switch,
+            None,
+            commands=["serve"],
         ),
     )
     tools: tuple[str, ...] = field(

@@ -175,7 +175,8 @@ class Indexer:
         note = SkippedFile(file.path, skipped.reason, size, stamp_ns)
         self._store.set_skipped(file.path, [note])
         gone = [] if skipped.unseen else [document_id_of(file.path)]
-        return IndexReport(skipped=(note,), removed=self._store.delete(gone))
+        removed = self._store.delete(gone)
+        return IndexReport(skipped=(note,), failed=int(skipped.unseen), removed=removed)
 
     def _removing(
         self, seen: Survey, progress: IndexProgress

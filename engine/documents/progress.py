@@ -30,6 +30,8 @@ class IndexReport:
     removed: int = 0
     """Documents whose files are gone or no longer to be indexed."""
     skipped: tuple[SkippedFile, ...] = ()
+    failed: int = 0
+    """Skipped files that could not be looked at now, so that they are tried again."""
     guessed_encodings: tuple[str, ...] = ()
     """Paths of files that are no valid Unicode, so that letters beyond ASCII may be wrong."""
     unavailable: tuple[SkippedFile, ...] = ()

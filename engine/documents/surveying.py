@@ -47,6 +47,7 @@ class Survey:
         return IndexReport(
             unchanged=self.plan.unchanged,
             skipped=(*self.plan.refused, *left_out),
+            failed=sum(one.unseen for one in self.plan.skipped),
             unavailable=self.unavailable,
         )
 

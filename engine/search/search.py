@@ -5,8 +5,9 @@ is shown first is `ranking`'s. What cannot be searched by meaning is searched by
 said.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from engine.corpus import Filter
@@ -96,20 +97,22 @@ def search(
     )
 
 
-def evidence(store: Store, found: Ranked, query: Query, characters: int) -> Snippet:
-    """The part of a passage that shows why it was found.
+def evidence(store: Store, query: Query) -> Callable[[Ranked, int], Snippet]:
+    """Cuts the part of a passage that shows why it was found.
 
     Args:
         store: That it was found in.
-        found: The passage.
         query: What was looked for.
-        characters: At most so many, 40 or more.
+
+    Returns:
+        Takes the passage, and how many characters it may show: 40 or more. Remembers words.
     """
 
+    @cache
     def stem(word: str) -> str:
         return " ".join(one.stem for one in store.words(word))
 
-    return snippet(found.hit.chunk, query, stem, characters)
+    return lambda found, characters: snippet(found.hit.chunk, query, stem, characters)
 
 
 def lacking(store: Store) -> str:

@@ -16,6 +16,7 @@ from typing import Literal
 from engine import __version__, memory
 from engine.engine import Absence, Device, Engine, ModelStatus
 from engine.errors import EngineError
+from engine.library import Library
 from mcp_server import placement
 from mcp_server.commands.models import TOOLS_OF
 from mcp_server.commands.opening import engine, print_json, results
@@ -205,29 +206,35 @@ def _index(opened: Engine, settings: Settings) -> Iterator[Finding]:
             "index", "advice", "nothing is indexed yet", "to search a folder: npu-gateway index DIR"
         )
         return
+    library = opened.library
     try:
-        statistics = opened.index_statistics()
+        statistics = library.index_statistics()
+        waiting = _waiting_for_vectors(library, opened.models()[0].model_id)
     except EngineError as error:
         yield Finding("index", "problem", str(settings.index_file), str(error))
         return
     fact = (
         f"{count(statistics.documents, 'document')}, {count(statistics.chunks, 'chunk')}, "
-        f"{size(statistics.size_bytes)}, vectors of {statistics.embedder_id or 'no model yet'}"
+        f"{count(statistics.skipped, 'file')} left out, {size(statistics.size_bytes)}, "
+        f"vectors of {' and '.join(statistics.vectors) or 'no model yet'}"
     )
-    embedder = opened.models()[0].model_id
-    if statistics.embedder_id and embedder and embedder != statistics.embedder_id:
-        yield Finding(
-            "index",
-            "problem",
-            fact,
-            f"{embedder} is in use: pass --embedder {statistics.embedder_id}, or index again "
-            "with: npu-gateway index --rebuild DIR",
-        )
-    else:
-        yield Finding("index", "ok", fact)
+    yield Finding("index", "advice" if waiting else "ok", fact, waiting)
     yield Finding(
         "vector search",
         "advice" if statistics.vector_search_reason else "ok",
         statistics.vector_search,
         statistics.vector_search_reason,
+    )
+
+
+def _waiting_for_vectors(library: Library, model_id: str) -> str:
+    """What to say of texts that the model in use has not embedded; empty if there are none."""
+    statistics = library.index_statistics()
+    embedded = statistics.vectors.get(model_id, 0)
+    if not model_id or embedded == statistics.texts:
+        return ""
+    return (
+        f"{statistics.texts - embedded:,} of {count(statistics.texts, 'passage')} have no vector "
+        f"of {model_id} and are found by their words only; npu-gateway index embeds them, so does "
+        "a running server"
     )

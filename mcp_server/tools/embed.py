@@ -28,8 +28,8 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
         kind: words.Kind = "document",
         encoding: words.Encoding = "float",
     ) -> Annotated[CallToolResult, EmbedResult]:
-        """Turns texts into unit vectors on this machine, for programs that compare texts by dot
-        product. To find passages use semantic_search instead: vectors are long."""
+        """Turns texts into unit vectors, for programs. To find passages use semantic_search
+        instead."""
         async with gateway.model(gateway.engine.embedder, context) as embedder:
             _check_size(len(texts), embedder.dimensions, encoding)
             async with gateway.embeddings.slot():

@@ -41,7 +41,7 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
         stop: words.Stop = [],  # noqa: B006 - pydantic copies it for each call.
     ) -> CallToolResult:
         """Writes an answer with the small language model on this machine: private, free, for
-        short texts (summaries, rewriting, extraction, classification). Returns only the text."""
+        short texts (summaries, extraction, classification). Returns only the text."""
         form = _form(json_schema, regex, choices)
         params = SamplingParams(
             max_tokens=max_tokens,

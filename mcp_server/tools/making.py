@@ -17,7 +17,20 @@ from pydantic import BaseModel, ValidationError
 
 from engine.errors import EngineError
 
-_USELESS = ("title", "$defs", "$ref")
+_USELESS = (
+    "title",
+    "$defs",
+    "$ref",
+    "minimum",
+    "exclusiveMinimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "maxProperties",
+)
+"""Titles repeat names; limits that nobody meets by chance are told by the refusal."""
 
 
 class GatewayTool(Tool):
@@ -91,11 +104,12 @@ def tool(
     return made
 
 
-def answer(text: str, result: BaseModel) -> CallToolResult:
-    """A result in both channels: words for models, data for programs."""
-    return CallToolResult(
-        content=[TextContent(type="text", text=text)], structured_content=result.model_dump()
-    )
+def answer(
+    text: str, result: BaseModel, structured: dict[str, Any] | None = None
+) -> CallToolResult:
+    """A result in both channels: words for models, data for programs; all of it unless given."""
+    data = result.model_dump() if structured is None else structured
+    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=data)
 
 
 def _sentence(problem: Any, known: list[str]) -> str:
@@ -113,8 +127,8 @@ def _sentence(problem: Any, known: list[str]) -> str:
 def _terse(part: Any, definitions: Mapping[str, Any], also: Sequence[str] = ()) -> Any:
     """A part of a schema without what costs tokens and tells nothing.
 
-    That is pydantic's titles, which repeat the names, null as the default of what may be left out,
-    and definitions that stand apart from their one use.
+    That is pydantic's titles, nothing as the default of what may be left out, limits that the
+    refusal tells, and definitions that stand apart from their one use.
 
     Args:
         part: Any part of it.
@@ -129,8 +143,10 @@ def _terse(part: Any, definitions: Mapping[str, Any], also: Sequence[str] = ()) 
     if reference := schema.get("$ref"):
         schema = definitions[str(reference).rpartition("/")[2]] | schema
     kept = {key: of for key, of in schema.items() if key not in (*_USELESS, *also)}
-    if kept.get("default", "") is None:
+    if not kept.get("default", True):
         del kept["default"]
+    if kept.get("additionalProperties") is True:
+        del kept["additionalProperties"]
     properties = kept.pop("properties", None)
     terse = {key: _terse(of, definitions, also) for key, of in kept.items()}
     if properties is not None:

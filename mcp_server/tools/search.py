@@ -5,15 +5,13 @@ from typing import Annotated, Any
 from mcp.server.mcpserver.context import Context
 from mcp_types import CallToolResult
 
-from engine.embed.embeddings import Embeddings
+from engine.search.narrowing import Narrowing
 from mcp_server import arguments as words
-from mcp_server import rendering, reports
+from mcp_server import passages, rendering
 from mcp_server.lifespan import Gateway
+from mcp_server.passages import Asked
 from mcp_server.results import SearchResult
 from mcp_server.tools.making import GatewayTool, answer, tool
-
-_TEXT_CHARACTERS = words.RESULT_CHARACTERS // 2
-"""For the passages of one result together; the rest is room for paths, headings and escapes."""
 
 
 def tools(gateway: Gateway) -> list[GatewayTool]:
@@ -22,17 +20,48 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
     async def semantic_search(
         query: words.Query,
         context: Context[Any, Any],
-        top_k: words.TopK = 5,
-        snippet_characters: words.SnippetCharacters = 1200,
+        top_k: words.TopK = 8,
+        max_tokens: words.ResultTokens = 4_000,
+        cursor: words.Cursor = "",
+        collections: words.Collections = [],  # noqa: B006 - pydantic copies it for each call.
+        paths: words.PathGlobs = [],  # noqa: B006
+        kinds: words.DocumentKinds = [],  # noqa: B006
+        modified_after: words.ModifiedAfter = "",
+        modified_before: words.ModifiedBefore = "",
+        metadata: words.Metadata = {},  # noqa: B006
+        mode: words.SearchMode = "hybrid",
+        explain: words.Explain = False,
+        snippet_characters: words.SnippetCharacters = 800,
     ) -> Annotated[CallToolResult, SearchResult]:
-        """Finds passages by meaning in the user's own indexed documents, notes and code: use it
-        before answering about them. Gives path and lines to cite; get_document reads around."""
+        """Finds passages by words and meaning in the user's own documents, notes, mail and code:
+        use it before answering about them. Gives path and lines to cite."""
+        narrowing = Narrowing(
+            collections=collections,
+            paths=paths,
+            kinds=kinds,
+            modified_after=modified_after,
+            modified_before=modified_before,
+            metadata=metadata,
+        )
+        asked = Asked(
+            query=query,
+            top_k=top_k,
+            snippet_characters=snippet_characters,
+            max_tokens=max_tokens,
+            narrowing=narrowing,
+            mode=mode,
+            cursor=cursor,
+            explain=explain,
+        )
+        return await _answer(gateway, asked, context)
 
-        def look_up(question: Embeddings) -> SearchResult:
-            found = gateway.engine.nearest(question, top_k)
-            return reports.search(gateway.engine, found, snippet_characters, _TEXT_CHARACTERS)
+    return [tool(semantic_search, title="Search documents by words and meaning")]
 
-        result = await gateway.searched(query, context, look_up)
-        return answer(rendering.search(result), result)
 
-    return [tool(semantic_search, title="Search documents by meaning")]
+async def _answer(gateway: Gateway, asked: Asked, context: Context[Any, Any]) -> CallToolResult:
+    library = gateway.engine.library
+    request = await gateway.read(lambda: asked.request(library))
+    found = await gateway.searched(
+        request, context, lambda matches: passages.result(library, asked, matches)
+    )
+    return answer(rendering.search(found), found, passages.structured(found))

@@ -14,9 +14,9 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
     """The family's tools over a gateway."""
 
     async def status() -> Annotated[CallToolResult, StatusResult]:
-        """Tells which models answer, whether they are loaded, what is indexed, which folders may
-        be indexed, and what to do about each problem."""
-        result = await gateway.index_queue.run(gateway.status)
+        """Tells which models answer, what is indexed, which folders may be indexed, and what to
+        do about each problem."""
+        result = await gateway.read(gateway.status)
         return answer(rendering.status(result), result)
 
     return [tool(status, title="Status")]

@@ -15,7 +15,7 @@ from mcp import Client
 from engine.engine import Engine
 from mcp_server.commands.opening import options
 from mcp_server.server import build
-from mcp_server.tools.documents import allowed
+from mcp_server.roots import allowed
 
 pytestmark = pytest.mark.anyio
 

@@ -1,0 +1,97 @@
+"""The command search: the user's own documents, from a shell."""
+
+import argparse
+import unicodedata
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from engine.errors import InvalidInput
+from engine.search.narrowing import Narrowing
+from mcp_server import passages, rendering
+from mcp_server.commands.opening import embedding_engine, notes, print_json, results
+from mcp_server.passages import Asked
+from mcp_server.results import Passage, SearchResult
+from mcp_server.settings import Settings
+
+_SNIPPET_CHARACTERS = 600
+_WHOLE = 10_000_000
+"""More characters than any passage has."""
+
+_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Signs that change the direction of the text behind them, and so what seems to stand where."""
+
+_INSTEAD = "\N{REPLACEMENT CHARACTER}"
+
+
+def search(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Prints the passages that answer a question, with the words looked for highlighted."""
+    if not 1 <= arguments.top_k <= 1000:
+        raise InvalidInput(f"--top-k must be between 1 and 1000, but is {arguments.top_k}.")
+    asked = Asked(
+        query=arguments.query,
+        top_k=arguments.top_k,
+        snippet_characters=_WHOLE if arguments.json else _SNIPPET_CHARACTERS,
+        narrowing=Narrowing(
+            collections=arguments.collection or (),
+            paths=arguments.path or (),
+            kinds=arguments.kind or (),
+            modified_after=arguments.after,
+            modified_before=arguments.before,
+            metadata=_pairs(arguments.metadata or ()),
+        ),
+        mode=arguments.mode,
+        explain=arguments.explain,
+    )
+    with embedding_engine(settings) as opened:
+        found = opened.library.search(asked.request(opened.library))
+        result = passages.result(opened.library, asked, found)
+    if arguments.json:
+        print_json(result.model_dump())
+    else:
+        _print(result)
+    return 0
+
+
+def _pairs(words: Sequence[str]) -> dict[str, str]:
+    pairs = [word.partition("=") for word in words]
+    if not all(name and separator for name, separator, _ in pairs):
+        raise InvalidInput("--metadata takes NAME=VALUE, such as author=Ann.")
+    return {name: value for name, _, value in pairs}
+
+
+def _print(result: SearchResult) -> None:
+    if result.degraded:
+        notes().print(result.degraded, markup=False)
+    if not result.documents:
+        notes().print("Nothing is indexed yet; to add a folder: npu-gateway index DIR")
+    elif not result.passages:
+        notes().print("No passage found, or none that matches.")
+    for passage in result.passages:
+        _print_passage(passage)
+
+
+def _print_passage(passage: Passage) -> None:
+    lines = f"{passage.path}:{passage.line_start}-{passage.line_end}"
+    page = f" page {passage.page}" if passage.page else ""
+    place = Text.assemble(
+        (f"{passage.score:.2f} ", "bold green"),
+        (_plain(lines), "bold"),
+        (_plain(f"{page} {passage.heading}"), "dim"),
+    )
+    results().print(place)
+    if passage.explanation:
+        results().print(rendering.explanation(passage.explanation), style="dim", markup=False)
+    text = Text(_plain(passage.text))
+    for start, end in passage.highlights:
+        text.stylize("bold yellow", start, end)
+    results().print(text.append(" ...\n" if passage.cut else "\n"))
+
+
+def _plain(text: str) -> str:
+    """The same characters without those by which a document could steer the terminal."""
+    return "".join(_INSTEAD if _steers(sign) else sign for sign in text.replace("\r\n", " \n"))
+
+
+def _steers(sign: str) -> bool:
+    return sign in _TURNS or (sign not in "\n\t" and unicodedata.category(sign) == "Cc")
