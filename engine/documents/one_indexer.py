@@ -1,7 +1,7 @@
 """One indexer per index, whatever process it is in: a lock beside the file, and who holds it.
 
-    index.sqlite.indexing         locked by the operating system while an indexer is at work
-    index.sqlite.indexing.pid     its process
+    .index.sqlite.indexing         locked by the operating system while an indexer is at work
+    .index.sqlite.indexing.pid     its process
 
 Rule: the lock dies with its process, so what a killed one leaves stops nobody.
 """
@@ -28,7 +28,7 @@ def one_indexer(index_file: Path, wait_seconds: float = 0.0) -> Generator[None]:
         IndexerBusy: Another one is at work, of this process or another.
         StoreError: The lock's file cannot be written.
     """
-    lock_file = index_file.with_name(index_file.name + ".indexing")
+    lock_file = index_file.with_name(f".{index_file.name}.indexing")
     # Steps of one generator may run in different threads: the lock belongs to all of them.
     lock = FileLock(lock_file, thread_local=False, is_singleton=False)
     pid_file = lock_file.with_name(lock_file.name + ".pid")
@@ -47,7 +47,8 @@ def one_indexer(index_file: Path, wait_seconds: float = 0.0) -> Generator[None]:
             pid_file.write_text(str(os.getpid()))
         yield
     finally:
-        pid_file.unlink(missing_ok=True)
+        with suppress(OSError):
+            pid_file.unlink()
         lock.release()
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import watchfiles
 
+from engine.documents import kinds
 from engine.documents.collecting import is_under
 from engine.documents.finder import PASSED_FOLDERS
 from engine.documents.ignoring import IGNORE_FILES
@@ -144,4 +145,7 @@ def _relevant(path: str, roots: Sequence[str]) -> str:
         return ""
     if name in IGNORE_FILES:
         return os.path.dirname(path)
-    return "" if name.startswith(".") or name in PASSED_FOLDERS else path
+    if name.startswith(".") or name in PASSED_FOLDERS:
+        return ""
+    # What is gone may have been a folder, whatever its name.
+    return path if kinds.is_read(name) or not os.path.isfile(path) else ""

@@ -3,7 +3,7 @@
 import itertools
 from pathlib import Path
 
-from sample_corpus import indexer
+from sample_corpus import indexer, open_index
 
 from engine.documents.freshness import keep_fresh
 from engine.documents.one_indexer import one_indexer
@@ -79,3 +79,22 @@ def test_changes_wait_while_another_indexer_is_at_work(store, folder, index, tmp
         assert list(itertools.islice(steps, 5)) == [None] * 5
     _reports(steps, lambda: _names(store) == ["a.md", "b.md"])
     steps.close()
+
+
+def test_an_index_in_a_folder_that_is_watched_does_not_keep_it_busy(folder, tmp_path):
+    index_file = folder / "home" / "index.sqlite"
+    store = open_index(index_file)
+
+    def run(paths):
+        with one_indexer(index_file):
+            yield from indexer(store).run_changed(paths)
+
+    (folder / "a.md").write_text("words\n")
+    list(indexer(store).run(folder))
+    steps = keep_fresh(store.collections, run, SOON)
+    (folder / "b.md").write_text("words\n")
+    _reports(steps, lambda: _names(store) == ["a.md", "b.md"])
+    runs = [step for step in itertools.islice(steps, 60) if step]
+    assert sum(step.is_last for step in runs) <= 3
+    steps.close()
+    store.close()

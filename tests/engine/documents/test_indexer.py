@@ -121,6 +121,18 @@ def test_a_file_is_compared_by_its_hash_until_its_time_is_old_enough(store, fold
     assert known == [(4, 0), (3, 0), (3, stamp), (1, stamp)]
 
 
+def test_a_clock_that_jumps_is_harmless(store, folder):
+    day = 86_400_000_000_000
+    for number, jump in enumerate((0, -40_000 * day, 40_000 * day, -day, 0)):
+        (folder / f"{number}.md").write_text(f"number {number}\n")
+        (folder / "same.md").write_text("x" * (number + 1))
+        clock = lambda jump=jump: time.time_ns() + jump  # noqa: E731
+        (*_, last) = Indexer(store, embed, count_tokens, MAX_TOKENS, now_ns=clock).run(folder)
+        assert (last.report.indexed, last.report.unchanged) == (2, number)
+        (*_, last) = Indexer(store, embed, count_tokens, MAX_TOKENS, now_ns=clock).run(folder)
+        assert (last.report.indexed, last.report.embedded_texts) == (0, 0)
+
+
 def test_edits_deletions_and_new_files_are_reflected(index, store, folder):
     write_corpus(folder)
     index()

@@ -59,9 +59,9 @@ def test_the_lock_of_a_killed_indexer_is_taken_over_at_once(tmp_path, holding):
     first = holding(index_file)
     first.kill()
     first.communicate()
-    assert (tmp_path / "index.sqlite.indexing.pid").read_text() == str(first.pid)
+    assert (tmp_path / ".index.sqlite.indexing.pid").read_text() == str(first.pid)
     with one_indexer(index_file):
-        assert (tmp_path / "index.sqlite.indexing.pid").read_text() == str(os.getpid())
+        assert (tmp_path / ".index.sqlite.indexing.pid").read_text() == str(os.getpid())
 
 
 def test_a_second_indexer_may_wait_for_the_first(tmp_path, holding):
@@ -102,7 +102,7 @@ def test_a_run_may_begin_in_one_thread_and_end_in_another(tmp_path):
 def test_a_holder_whose_process_is_not_known_is_one_too(tmp_path):
     index_file = tmp_path / "index.sqlite"
     with one_indexer(index_file):
-        (tmp_path / "index.sqlite.indexing.pid").write_text("")
+        (tmp_path / ".index.sqlite.indexing.pid").write_text("")
         with pytest.raises(IndexerBusy, match="already running elsewhere"):
             one_indexer(index_file).__enter__()
 
