@@ -11,7 +11,7 @@ from anyio import sleep
 
 from engine.documents.progress import IndexProgress
 from engine.documents.watcher import changed_paths
-from engine.errors import EngineError
+from engine.errors import EngineError, IndexerBusy
 from mcp_server import concurrency, roots
 from mcp_server.lifespan import Background, Gateway
 from mcp_server.settings import Settings
@@ -83,10 +83,16 @@ def _watched(gateway: Gateway) -> list[str]:
 
 
 async def _run(gateway: Gateway, steps: Generator[IndexProgress]) -> bool:
-    """Takes the steps of a run while nobody asks for another one; whether all were taken."""
+    """Takes the steps of a run while nobody asks for another one; whether all were taken.
+
+    None are while another program indexes.
+    """
 
     async def goes_on(_: IndexProgress) -> bool:
         return not gateway.index_runs.statistics().tasks_waiting
 
-    last = await gateway.index(steps, goes_on)
+    try:
+        last = await gateway.index(steps, goes_on)
+    except IndexerBusy:
+        return False
     return last is not None and last.is_last

@@ -8,7 +8,7 @@ model stays in memory while a call uses it, and leaves when nobody has for a whi
 import itertools
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 from anyio import CapacityLimiter, Event, create_task_group, move_on_after, sleep
@@ -19,7 +19,7 @@ from engine.documents.progress import IndexProgress
 from engine.embed.embedder import Embedder, Kind
 from engine.embed.embeddings import Embeddings
 from engine.engine import Engine
-from engine.errors import EngineError, ModelMissing, Overloaded, Unavailable
+from engine.errors import EngineError, ModelMissing, Unavailable
 from engine.residency import Closable, Lease, Resident
 from engine.search.search import Matches, SearchRequest
 from mcp_server import concurrency, rendering, reports
@@ -194,13 +194,16 @@ class Gateway:
         """The embedded query, or none and why."""
         if request.mode == "keyword":
             return None, ""
-        try:
-            async with self.model(self.engine.embedder, context) as model, self.embeddings.slot():
+        async with AsyncExitStack() as held:
+            try:
+                model = await held.enter_async_context(self.model(self.engine.embedder, context))
+            except EngineError as error:
+                return None, str(error)
+            await held.enter_async_context(self.embeddings.slot())
+            try:
                 return await self.embedded(model, [request.query], "query"), ""
-        except Overloaded:
-            raise
-        except Unavailable as error:
-            return None, str(error)
+            except Unavailable as error:
+                return None, str(error)
 
     async def _waited_for(
         self, place: Resident[ModelT], context: Context[Any, Any]

@@ -12,18 +12,18 @@ from typing import Any
 
 from engine.corpus import Collection
 from engine.documents.collecting import around
-from engine.errors import InvalidInput
+from engine.errors import EmptyInput, InvalidInput
 from engine.library import Library
 from engine.search.fusion import Part
 from engine.search.narrowing import Narrowing
 from engine.search.ranking import Ranked
 from engine.search.search import DEEPEST, Matches, Mode, SearchRequest
-from engine.search.snippets import Snippet
+from engine.search.snippets import SHORTEST, Snippet
 from mcp_server import cursors, rendering
 from mcp_server.results import Explanation, Passage, SearchResult, Side
 from mcp_server.tokens import estimated_tokens
 
-_SHORTEST = 160
+_READABLE = 160
 """Characters of a passage below which rather fewer passages are shown."""
 
 _HEADING_CHARACTERS = 200
@@ -60,8 +60,10 @@ class Asked:
 
         Raises:
             CollectionNotFound: There is no collection of a name; near ones are named.
-            InvalidInput: A kind, a time or the cursor is none.
+            InvalidInput: The query is blank, or a kind, a time or the cursor is none.
         """
+        if not self.query.strip():
+            raise EmptyInput("The query is empty; say what to look for.")
         return SearchRequest(
             query=self.query,
             limit=self.top_k,
@@ -160,7 +162,7 @@ def _fitted(make: Make, count: int, asked: Asked) -> SearchResult:
     Raises:
         InvalidInput: Not one fits.
     """
-    longest, least = asked.snippet_characters, min(_SHORTEST, asked.snippet_characters)
+    longest, least = asked.snippet_characters, min(_READABLE, asked.snippet_characters)
 
     def fits(one: SearchResult) -> bool:
         return not asked.max_tokens or _tokens(one) <= asked.max_tokens
@@ -172,7 +174,9 @@ def _fitted(make: Make, count: int, asked: Asked) -> SearchResult:
         return make(count, characters)
     if fewer := _largest(1, count, lambda number: fits(make(number, least))):
         return make(fewer, least)
-    needed = _tokens(make(1, least))
+    if characters := _largest(SHORTEST, least, lambda number: fits(make(1, number))):
+        return make(1, characters)
+    needed = _tokens(make(1, SHORTEST))
     raise InvalidInput(f"One passage takes about {needed} tokens here: raise max_tokens to that.")
 
 

@@ -12,6 +12,8 @@ from engine.errors import CollectionNotFound, InvalidInput
 from engine.store.near_names import nearest_words, unknown_collection
 
 _NS = 1_000_000_000
+# The largest number that an index holds: in 2262.
+_LATEST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,7 @@ def _moment(text: str, name: str, *, whole_day: bool = False) -> int:
         moment = datetime.fromisoformat(text.strip())
         if whole_day and len(text.strip()) <= len("2026-12-31"):
             moment += timedelta(days=1)
-        return max(1, int(moment.timestamp() * _NS))
+        return min(max(1, int(moment.timestamp() * _NS)), _LATEST)
     except (ValueError, OverflowError, OSError) as error:
         raise InvalidInput(
             f'{name} must be a day or a time such as 2026-12-31 or 2026-12-31T18:00, but is "'

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from dataclasses import replace
 
 from engine.engine import Engine
 from mcp_server import stdio
@@ -19,4 +20,4 @@ def serve(_: argparse.Namespace, settings: Settings) -> int:
 
 def opened(settings: Settings) -> Engine:
     """The engine of a server, which says in its log what does not work."""
-    return Engine(options(settings, logger.warning))
+    return Engine(replace(options(settings, logger.warning), leaves_core_free=True))

@@ -112,9 +112,15 @@ class Home:
 
     def engine(self, **changes: Any) -> Engine:
         engine = Engine(options(replace(self.settings, **changes)))
-        engine.embedder = Resident("embedding model", lambda _: Kept(self.embedder))
+        self.use_embedder(engine, lambda _: Kept(self.embedder))
         engine.decoder = Resident("language model", lambda _: Kept(self.decoder))
         return engine
+
+    @staticmethod
+    def use_embedder(engine: Engine, load: Callable[..., Any]) -> None:
+        """Has an engine embed with what `load` gives it."""
+        engine.embedder = Resident("embedding model", load)
+        engine.library._embedder = engine.embedder
 
     @asynccontextmanager
     async def client(self, era: str, **changes: Any) -> AsyncGenerator[Client]:

@@ -11,7 +11,6 @@ from mcp import Client
 
 from engine.engine import Engine
 from engine.errors import ModelBroken
-from engine.residency import Resident
 from mcp_server.commands.opening import options
 from mcp_server.server import build
 
@@ -42,7 +41,7 @@ def bug() -> Any:
 
 async def calls_that_wait(home, era, gate: Gate, count: int) -> list[Any]:
     engine = Engine(options(home.settings))
-    engine.embedder = Resident("embedding model", gate.load)
+    home.use_embedder(engine, gate.load)
     results: list[Any] = []
     told: set[int] = set()
     all_told = anyio.Event()
@@ -119,7 +118,7 @@ async def test_a_model_that_nobody_uses_is_unloaded_and_the_next_call_loads_it_a
         made.append(Noticed(home.embedder))
         return made[-1]
 
-    engine.embedder = Resident("embedding model", load)
+    home.use_embedder(engine, load)
     async with Client(build(engine, settings), mode=era) as client:
         first = await client.call_tool("embed", {"texts": ["x"]})
         with anyio.fail_after(60):
@@ -136,7 +135,7 @@ async def test_a_model_that_nobody_uses_is_unloaded_and_the_next_call_loads_it_a
 async def test_calls_that_wait_have_the_model_before_another_makes_it_leave(home, era):
     gate = Gate(lambda: Noticed(home.embedder))
     engine = home.engine()
-    engine.embedder = Resident("embedding model", gate.load)
+    home.use_embedder(engine, gate.load)
     over = threading.Event()
 
     def free() -> None:

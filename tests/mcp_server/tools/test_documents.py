@@ -1,20 +1,12 @@
-"""The tools on documents and semantic_search through the official client, on a real index."""
+"""The tools on documents through the official client, on a real index."""
 
-import json
 import os
 import re
-import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-import anyio
 import pytest
-from mcp import Client
 
-from engine.engine import Engine
-from mcp_server.commands.opening import options
-from mcp_server.server import build
 from mcp_server.roots import allowed
 
 pytestmark = pytest.mark.anyio
@@ -158,6 +150,69 @@ async def test_a_document_is_read_exactly_and_by_lines(connect, home):
     assert "1-30" in beyond.content[0].text
 
 
+async def test_the_list_shows_kinds_and_is_narrowed_by_collection_and_path(connect, home):
+    other = home.documents / "letters"
+    other.mkdir()
+    (other / "anna.txt").write_text("Dear Anna, the boat is sold.\n")
+    async with connect() as client:
+        await index(client, home)
+        await index(client, home, path=str(other), name="letters")
+        whole = (await client.call_tool("list_documents", {})).structured_content
+        letters = await client.call_tool("list_documents", {"collections": ["letters"]})
+        markdown = await client.call_tool("list_documents", {"paths": ["*.md"]})
+        near = await client.call_tool("list_documents", {"collections": ["leters"]})
+    kinds = {Path(one["path"]).name: one["kind"] for one in whole["documents"]}
+    assert kinds == {
+        "anna.txt": "text",
+        "bread.md": "markdown",
+        "cycling.txt": "text",
+        "tides.md": "markdown",
+    }
+    assert [(one["name"], one["documents"]) for one in whole["collections"]] == [
+        ("documents", 4),
+        ("letters", 1),
+    ]
+    assert all(one["is_there"] for one in whole["collections"])
+    assert letters.structured_content["total"] == 1
+    assert letters.structured_content["documents"][0]["path"] == str(other / "anna.txt")
+    assert markdown.structured_content["total"] == 2
+    assert near.is_error
+    assert "letters" in near.content[0].text
+
+
+async def test_what_was_left_out_is_listed_with_its_reason(connect, home):
+    for number in range(3):
+        (home.documents / f"broken{number}.txt").write_bytes(b"\x00\x01\x02" * 50)
+    async with connect() as client:
+        await index(client, home)
+        first = await client.call_tool("list_documents", {"skipped": True, "limit": 2})
+        cursor = first.structured_content["next_cursor"]
+        last = await client.call_tool(
+            "list_documents", {"skipped": True, "limit": 2, "cursor": cursor}
+        )
+        status = (await client.call_tool("status", {})).structured_content
+    pages = [first.structured_content, last.structured_content]
+    files = [file for page in pages for file in page["skipped_files"]]
+    assert [Path(file["path"]).name for file in files] == [
+        "broken0.txt",
+        "broken1.txt",
+        "broken2.txt",
+    ]
+    assert all(file["reason"] in first.content[0].text for file in files)
+    assert pages[0]["total"] == status["index"]["skipped"] == 3
+    assert pages[0]["documents"] == []
+    assert pages[1]["next_cursor"] == ""
+
+
+async def test_a_page_is_asked_for_only_where_there_are_pages(connect, home):
+    async with connect() as client:
+        await index(client, home)
+        document_id = await id_of(client, "tides.md")
+        refused = await client.call_tool("get_document", {"document_id": document_id, "page": 1})
+    assert refused.is_error
+    assert "tides.md has no pages" in refused.content[0].text
+
+
 async def test_a_document_too_large_for_one_result_is_read_in_parts(connect, home):
     text = "".join(f"{number:05d} {'international ' * 36}\n" for number in range(230))
     (home.documents / "large.txt").write_text(text)
@@ -199,23 +254,6 @@ async def test_a_line_too_long_for_one_result_is_read_in_parts(connect, home):
     assert len(parts) == 3
 
 
-async def test_search_results_stay_within_a_result_and_name_what_continues(connect, home):
-    for number in range(30):
-        paragraphs = "\n\n".join(f"Paragraph {n} of tea {number}. " * 20 for n in range(3))
-        (home.documents / f"tea{number}.md").write_text(f"# Tea {number}\n\n{paragraphs}\n")
-    async with connect() as client:
-        await index(client, home)
-        result = await client.call_tool(
-            "semantic_search", {"query": "tea", "top_k": 50, "snippet_characters": 4000}
-        )
-    assert len(result.structured_content["passages"]) == 50
-    assert len(result.content[0].text) <= 50_000
-    assert len(str(result.structured_content)) <= 50_000
-    cut = [passage for passage in result.structured_content["passages"] if passage["cut"]]
-    assert cut
-    assert f"get_document document_id={cut[0]['document_id']}" in result.content[0].text
-
-
 async def test_an_unknown_document_is_refused_with_near_ids(connect, home):
     async with connect() as client:
         await index(client, home)
@@ -230,44 +268,6 @@ async def test_an_unknown_document_is_refused_with_near_ids(connect, home):
     assert len(re.findall(r"\b[0-9a-f]{16}\b", read.content[0].text.replace(near, ""))) <= 3
     assert removed.is_error
     assert left.structured_content["total"] == 3, "nothing is removed where one id is wrong"
-
-
-async def test_indexing_reports_progress_that_rises_to_the_total(connect, home):
-    seen: list[tuple[float, float | None]] = []
-
-    async def progress(done: float, total: float | None, message: str | None) -> None:
-        if total is not None:
-            seen.append((done, total))
-
-    async with connect() as client:
-        await client.call_tool(
-            "index_documents", {"path": str(home.documents)}, progress_callback=progress
-        )
-    values = [done for done, _ in seen]
-    assert values == sorted(set(values))
-    assert values[-1] == seen[-1][1] == 3
-
-
-async def test_time_that_runs_out_leaves_the_rest_to_the_next_call(connect, home):
-    for number in range(400):
-        (home.documents / f"many{number:03d}.md").write_text(f"# Many\n\nThis is note {number}.\n")
-    calls = 0
-    async with connect() as client:
-        while calls < 20:
-            calls += 1
-            result = await index(client, home, max_seconds=1)
-            if result.structured_content["complete"]:
-                break
-            assert "call index_documents" in result.content[0].text
-        total = (await client.call_tool("list_documents", {})).structured_content["total"]
-    assert total == 403
-
-
-async def test_without_a_root_indexing_says_how_to_allow_one(connect, home):
-    async with connect(root=()) as client:
-        result = await index(client, home)
-    assert result.is_error
-    assert "--root DIR" in result.content[0].text
 
 
 @pytest.fixture
@@ -348,54 +348,3 @@ async def test_a_path_that_no_file_can_have_is_one_sentence(connect, home, path)
         result = await client.call_tool("index_documents", {"path": path})
     assert result.is_error
     assert "Error executing" not in result.content[0].text
-
-
-async def test_an_index_of_another_model_is_refused_with_both_names(home, era, tmp_path):
-    async with home.client(era) as client:
-        await index(client, home)
-    other = tmp_path / "other-model"
-    shutil.copytree(
-        home.settings.models_folder / "all-minilm-l6-v2",
-        other,
-        ignore=shutil.ignore_patterns("npu-gateway.json"),
-    )
-    pooling = {"word_embedding_dimension": 384, "pooling_mode_cls_token": True}
-    (other / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
-    engine = Engine(options(replace(home.settings, embedder=str(other))))
-    async with Client(build(engine, home.settings), mode=era) as client:
-        refused = [
-            await client.call_tool("semantic_search", {"query": "x"}),
-            await index(client, home),
-        ]
-        status = await client.call_tool("status", {})
-        listed = await client.call_tool("list_documents", {})
-    engine.close()
-    for result in refused:
-        assert result.is_error
-        assert "all-minilm-l6-v2" in result.content[0].text
-        assert "other-model" in result.content[0].text
-    assert "other-model" in status.structured_content["index"]["problem"]
-    assert listed.structured_content["total"] == 3
-
-
-async def test_two_runs_at_once_embed_each_file_once(connect, home):
-    for number in range(40):
-        (home.documents / f"{number}.md").write_text(f"# {number}\n\nNote number {number}.\n")
-    results = []
-    async with connect() as client, anyio.create_task_group() as tasks:
-
-        async def run() -> None:
-            results.append((await index(client, home)).structured_content)
-
-        tasks.start_soon(run)
-        tasks.start_soon(run)
-    assert sorted(result["indexed"] for result in results) == [0, 43]
-
-
-async def test_a_missing_folder_is_said_and_removes_nothing(connect, home):
-    async with connect() as client:
-        await index(client, home)
-        result = await client.call_tool("index_documents", {"path": str(home.documents / "absent")})
-        total = (await client.call_tool("list_documents", {})).structured_content["total"]
-    assert result.is_error
-    assert total == 3

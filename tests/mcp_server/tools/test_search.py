@@ -8,8 +8,7 @@ import pytest
 from mcp import Client
 from mcp.server.mcpserver.context import Context
 
-from engine.embed.embeddings import Embeddings
-from engine.residency import Resident
+from engine.search.search import Matches, SearchRequest
 from mcp_server.lifespan import Gateway
 from mcp_server.server import build
 
@@ -39,10 +38,10 @@ class Held:
 async def test_a_search_answers_while_a_step_of_indexing_embeds(home, era):
     async with home.client(era) as client:
         await client.call_tool("index_documents", {"path": str(home.documents)})
-    (home.documents / "new.md").write_text("# New\n\nThis is not searched yet.\n")
+    (home.documents / "new.md").write_text("# New\n\nThis is not embedded yet.\n")
     held = Held(home.embedder)
     engine = home.engine()
-    engine.embedder = Resident("embedding model", lambda _: held)
+    home.use_embedder(engine, lambda _: held)
     indexed: list[Any] = []
     client = Client(build(engine, home.settings), mode=era)
     async with client, anyio.create_task_group() as tasks:
@@ -55,12 +54,19 @@ async def test_a_search_answers_while_a_step_of_indexing_embeds(home, era):
         assert await anyio.to_thread.run_sync(held.begun.wait, 60)
         with anyio.fail_after(60):
             found = await client.call_tool("semantic_search", {"query": "moon and sea"})
+            listed = await client.call_tool("list_documents", {"paths": ["*/new.md"]})
+            document_id = listed.structured_content["documents"][0]["document_id"]
+            read = await client.call_tool("get_document", {"document_id": document_id})
+            status = await client.call_tool("status", {})
             prompt = await client.get_prompt("answer_from_documents", {"question": "the sea?"})
         assert not indexed
         held.let_through.set()
     engine.close()
-    assert found.structured_content["documents"] == 3
+    assert found.structured_content["documents"] == 4
+    assert found.structured_content["degraded"].startswith("reembedding 3/4")
     assert found.structured_content["passages"][0]["path"].endswith("tides.md")
+    assert "not embedded yet" in read.content[0].text
+    assert status.structured_content["index"]["indexing"].startswith("reading 4/4 files")
     assert "tides.md" in prompt.messages[0].content.text
     assert indexed[0].structured_content["indexed"] == 1
 
@@ -90,7 +96,7 @@ class Stuck:
 async def test_a_cancelled_search_leaves_at_once_what_it_waits_for(home):
     stuck = Stuck(home.embedder)
     engine = home.engine()
-    engine.embedder = Resident("embedding model", lambda _: stuck)
+    home.use_embedder(engine, lambda _: stuck)
     async with Client(build(engine, home.settings)) as client:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(client.call_tool, "semantic_search", {"query": "x"})
@@ -108,13 +114,13 @@ async def test_a_cancelled_search_leaves_a_look_up_that_waits_for_the_index(home
     gateway = Gateway(engine, home.settings)
     begun, let_through, ended = threading.Event(), threading.Event(), threading.Event()
 
-    def look_up(_: Embeddings) -> None:
+    def look_up(_: Matches) -> None:
         begun.set()
         let_through.wait(20)
         ended.set()
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(gateway.searched, "moon", Context(), look_up)
+        tasks.start_soon(gateway.searched, SearchRequest(query="moon"), Context(), look_up)
         assert await anyio.to_thread.run_sync(begun.wait, 60)
         tasks.cancel_scope.cancel()
     assert not ended.is_set()
