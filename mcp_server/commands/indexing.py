@@ -46,12 +46,16 @@ def watch(_: argparse.Namespace, settings: Settings) -> int:
     with embedding_engine(settings) as opened:
         if not opened.library.store().collections():
             raise InvalidInput(_NOTHING)
-        _indexed(opened.library, opened.library.index_all(), as_json=False)
-        notes().print("watching; Ctrl-C ends it", markup=False)
+        runs = 0
         for step in opened.library.watch():
-            if step is not None and step.is_last:
+            if step is None or not step.is_last:
+                continue
+            runs += 1
+            if runs == 1 or step.report.indexed or step.report.removed:
                 result = reports.index(opened.library, step, shown=_SHOWN_FILES)
                 results().print(rendering.index(result), markup=False)
+            if runs == 1:
+                notes().print("watching; Ctrl-C ends it", markup=False)
     return 0
 
 

@@ -50,7 +50,7 @@ def test_the_version_is_the_packages():
     assert run("--version").stdout == f"npu-gateway {__version__}\n"
 
 
-@pytest.mark.parametrize("words", [[], ["nonsense"], ["index"], ["serve", "--nonsense"]])
+@pytest.mark.parametrize("words", [[], ["nonsense"], ["backup"], ["serve", "--nonsense"]])
 def test_misuse_is_two_and_says_what_there_is(words):
     result = run(*words)
     assert result.returncode == 2
@@ -87,72 +87,12 @@ def test_a_bad_setting_stops_the_start_by_name(words, env, said):
     assert "Traceback" not in result.stderr
 
 
-def test_a_folder_is_indexed_and_searched_from_a_shell(flags, folder):
-    indexed = run("index", str(folder), *flags)
-    again = run("index", str(folder), "--json", *flags)
-    found = run("search", "Why does the ocean move?", "--json", *flags)
-    shown = run("search", "Why does the ocean move?", "--top-k", "1", *flags)
-    assert indexed.returncode == again.returncode == found.returncode == 0
-    assert "2 indexed, 0 unchanged" in indexed.stdout
-    assert json.loads(again.stdout)["unchanged"] == 2
-    assert json.loads(again.stdout)["embedded_texts"] == 0
-    best = json.loads(found.stdout)["passages"][0]
-    assert Path(best["path"]) == (folder / "tides.md").resolve()
-    assert (best["line_start"], best["line_end"]) == (1, 3)
-    assert f"{best['path']}:1-3" in shown.stdout
-    assert "because the moon pulls" in shown.stdout
-    assert "bread.md" not in shown.stdout
-
-
-def test_rebuilding_says_how_many_documents_of_other_folders_went(flags, folder, tmp_path):
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "note.md").write_text("Another folder's note.\n")
-    run("index", str(tmp_path / "other"), *flags)
-    rebuilt = run("index", str(folder), "--rebuild", *flags)
-    assert "2 documents in the index now" in rebuilt.stdout
-    assert "1 document of other folders went with --rebuild" in rebuilt.stderr
-
-
-def test_rebuilding_from_a_folder_that_is_not_there_empties_nothing(flags, folder):
-    run("index", str(folder), *flags)
-    failed = run("index", str(folder / "typo"), "--rebuild", *flags)
-    found = run("search", "tides", "--json", *flags)
-    assert failed.returncode == 1
-    assert json.loads(found.stdout)["documents"] == 2
-
-
-def test_what_is_no_ascii_goes_through_pipes_and_control_characters_stay_out(flags, folder):
-    (folder / "日本.md").write_text(
-        "# 潮汐\n\n月の引力で海面が上下します。\x1b]0;owned\x07\n", "utf-8"
-    )
-    run("index", str(folder), *flags)
-    shown = run("search", "月の引力", "--top-k", "1", *flags)
-    listed = run("search", "月の引力", "--top-k", "1", "--json", *flags)
-    assert "海面が上下します" in shown.stdout
-    assert "日本.md" in shown.stdout
-    assert "\x1b" not in shown.stdout
-    assert json.loads(listed.stdout)["passages"][0]["path"].endswith("日本.md")
-
-
 def test_settings_of_serve_in_the_environment_leave_other_commands_alone(tmp_path):
     env = {"NPU_GATEWAY_PULL": "1", "NPU_GATEWAY_TOOLS": "nonsense"} | COLD
     result = run("embed", "x", "--data-dir", str(tmp_path), env=env)
     assert result.returncode == 1
     assert "npu-gateway pull" in result.stderr
     assert "could not be fetched" not in result.stderr
-
-
-def test_searching_an_empty_index_says_how_to_fill_it(flags):
-    result = run("search", "anything", *flags)
-    assert result.returncode == 0
-    assert "npu-gateway index DIR" in result.stderr
-
-
-def test_a_folder_that_is_not_there_is_one_sentence(flags):
-    result = run("index", "/no/such/folder", *flags)
-    assert result.returncode == 1
-    assert "/no/such/folder" in result.stderr
-    assert "Traceback" not in result.stderr
 
 
 def test_texts_are_embedded_from_arguments_and_from_stdin(flags):
@@ -302,7 +242,9 @@ def test_doctor_names_each_problem_with_its_remedy(tmp_path):
     assert "Traceback" not in result.stderr
 
 
-def test_doctor_says_when_the_index_is_of_another_model(flags, folder, tmp_path, minilm_folder):
+def test_doctor_says_when_the_index_lacks_vectors_of_the_model(
+    flags, folder, tmp_path, minilm_folder
+):
     own = tmp_path / "own-model"
     shutil.copytree(minilm_folder, own, ignore=shutil.ignore_patterns("npu-gateway.json"))
     pooling = {"word_embedding_dimension": 384, "pooling_mode_cls_token": True}
@@ -310,16 +252,14 @@ def test_doctor_says_when_the_index_is_of_another_model(flags, folder, tmp_path,
     run("index", str(folder), "--embedder", str(own), *flags)
     result = run("doctor", *flags)
     search = run("search", "tides", *flags)
-    rebuilt = run("index", str(folder), "--rebuild", *flags)
+    again = run("index", *flags)
     after = run("search", "tides", *flags)
-    assert result.returncode == 1
+    assert result.returncode == search.returncode == again.returncode == after.returncode == 0
     assert "own-model" in result.stdout
-    assert "--rebuild" in result.stdout
-    assert search.returncode == 1
-    assert "own-model" in search.stderr
-    assert "all-minilm-l6-v2" in search.stderr
-    assert rebuilt.returncode == after.returncode == 0
-    assert "tides.md" in after.stdout
+    assert "2 of 2 passages have no vector of all-minilm-l6-v2" in result.stdout
+    assert "reembedding 0/2" in search.stderr
+    assert "tides.md" in search.stdout
+    assert after.stderr == ""
 
 
 @contextmanager
