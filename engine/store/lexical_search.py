@@ -9,6 +9,7 @@ which chunks are ranked, and all terms say how; the work is bounded whatever is 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +20,27 @@ from engine.store.lexical_table import WEIGHTS
 from engine.store.vector_copies import Ids
 from engine.store.vectors import Scored
 
-# So many chunks are ranked in about 15 ms (one core, Linux x86-64).
-_RANKED = 15_000
+MOST_RANKED = 15_000
+"""So many chunks are ranked in about 15 ms (one core, Linux x86-64)."""
 
-# So many chunks are only looked up in about 20 ms, to see whether a filter lets them through.
-_LOOKED_UP = 90_000
+# So many times as many are only looked up in about 20 ms, to see whether a filter lets them in.
+_LOOKED_UP = 6
+
+# Words of one question occur together this much more often than chance has it.
+_COMPANY = 2.0
+
+# So many pairs of common terms are looked for; each costs some milliseconds.
+_PAIRS = 3
 
 # A term that occurs more often is not counted on: how often is estimated from some stretches, which
 # together are this part of all chunks.
 _COUNTED = 2_000
 _STRETCHES = 8
 _PART = 1 / 16
+
+
+Ranked = tuple[Ids, NDArray[np.float64]]
+"""Chunks and their scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +54,15 @@ class _Term:
 class LexicalSearch:
     """What a store searches its words with. May be asked by several threads at once."""
 
-    def __init__(self, chunk_map: ChunkMap) -> None:
+    def __init__(self, chunk_map: ChunkMap, *, most_ranked: int = MOST_RANKED) -> None:
+        """Makes one for a store.
+
+        Args:
+            chunk_map: Resolves filters.
+            most_ranked: In a larger index no more chunks than these are ranked, about.
+        """
         self._chunk_map = chunk_map
+        self._most = most_ranked
 
     def search(
         self, view: View, terms: Sequence[str], limit: int, keys: Ids | None
@@ -60,58 +78,66 @@ class LexicalSearch:
         chunk_ids = None if keys is None else self._chunk_map.chunks(view, keys)
         if not terms or limit < 1 or (chunk_ids is not None and not len(chunk_ids)):
             return []
-        found = _ranked_chunks(view, list(dict.fromkeys(terms)), chunk_ids)
+        found = self._ranked(view, list(dict.fromkeys(terms)), chunk_ids)
         return _texts(view, found, limit)
 
-
-Ranked = tuple[Ids, NDArray[np.float64]]
-"""Chunks and their scores."""
-
-
-def _ranked_chunks(view: View, phrases: list[str], inside: Ids | None) -> Ranked:
-    stored = int(view.value("SELECT number FROM counts WHERE name = 'chunks'"))
-    if stored <= _RANKED:
-        return _kept(_bm25(view, _any(phrases)), inside)
-    terms = sorted((_Term(one, _chunks_with(view, one)) for one in phrases), key=_by_rarity)
-    if sum(term.chunks for term in terms) <= _RANKED:
-        return _kept(_bm25(view, _any(phrases)), inside)
-    useful = _useful(terms, stored)
-    if inside is None:
-        return _among_all(view, useful)
-    return _among_few(view, useful, inside, stored)
+    def _ranked(self, view: View, phrases: list[str], inside: Ids | None) -> Ranked:
+        stored = int(view.value("SELECT number FROM counts WHERE name = 'chunks'"))
+        if stored <= self._most:
+            return _kept(_bm25(view, _any(phrases)), inside)
+        terms = sorted((_Term(one, _chunks_with(view, one)) for one in phrases), key=_by_rarity)
+        if sum(term.chunks for term in terms) <= self._most:
+            return _kept(_bm25(view, _any(phrases)), inside)
+        if inside is None:
+            return _among_all(view, _useful(terms, stored), self._most, stored)
+        return _among_few(view, _useful(terms, stored), self._most, inside, stored)
 
 
-def _among_all(view: View, terms: list[_Term]) -> Ranked:
-    rare = _within(terms, _RANKED)
-    every = _any([term.phrase for term in terms])
-    if rare:
-        return _bm25(view, f"({_any(rare)}) AND ({every})")
-    return _common(view, terms)
+def _among_all(view: View, terms: list[_Term], most: int, stored: int) -> Ranked:
+    telling = _telling(terms, stored, most)
+    if not telling:
+        return _common(view, terms, most)
+    return _where(view, telling, terms)
 
 
-def _common(view: View, terms: list[_Term]) -> Ranked:
+def _where(view: View, telling: list[str], terms: list[_Term], only: Ids | None = None) -> Ranked:
+    """Chunks that match one of some expressions, with their scores for all terms.
+
+    BM25 adds up whatever an expression names. What is to match comes on top of the terms, so it is
+    taken off again.
+    """
+    chunk_ids, scores = _bm25(view, f"({_any(telling)}) AND ({_any(_phrases(terms))})", only=only)
+    _, on_top = _bm25(view, _any(telling), only=only)
+    return chunk_ids, scores - on_top
+
+
+def _common(view: View, terms: list[_Term], most: int) -> Ranked:
     """Where every term is common: chunks that hold all of them, and the newest that hold one."""
     last = int(view.value("SELECT max(chunk_id) FROM chunks"))
-    stretch = int(last * _RANKED / sum(term.chunks for term in terms))
-    newest = _bm25(view, _any([term.phrase for term in terms]), last - stretch)
+    stretch = int(last * most / sum(term.chunks for term in terms))
+    newest = _bm25(view, _any(_phrases(terms)), last - stretch)
     if len(terms) == 1:
         return newest
-    together = " AND ".join(term.phrase for term in terms)
-    both = _bm25(view, together, last - int(last * _RANKED / terms[0].chunks))
-    return np.concatenate([newest[0], both[0]]), np.concatenate([newest[1], both[1]])
+    together = " AND ".join(_phrases(terms))
+    every = _bm25(view, together, last - int(last * most / terms[0].chunks))
+    return np.concatenate([newest[0], every[0]]), np.concatenate([newest[1], every[1]])
 
 
-def _among_few(view: View, terms: list[_Term], inside: Ids, stored: int) -> Ranked:
+def _among_few(view: View, terms: list[_Term], most: int, inside: Ids, stored: int) -> Ranked:
     """Looks up which chunks hold the rarer terms, and ranks those that are inside."""
-    budget = min(max(int(_RANKED * stored / len(inside)), _RANKED), _LOOKED_UP)
-    rare = _within(terms, budget) or [terms[0].phrase]
+    budget = min(max(int(most * stored / len(inside)), most), _LOOKED_UP * most)
+    telling = _telling(terms, stored, budget) or [terms[0].phrase]
     rows = view.rows(
-        "SELECT rowid FROM chunks_fts WHERE chunks_fts MATCH ? LIMIT ?", [_any(rare), budget]
+        "SELECT rowid FROM chunks_fts WHERE chunks_fts MATCH ? LIMIT ?",
+        [_any(telling), budget],
     )
     held = np.fromiter((row[0] for row in rows), np.int64, len(rows))
-    held = held[_member(held, inside)][:_RANKED]
-    every = _any([term.phrase for term in terms])
-    return _bm25(view, f"({_any(rare)}) AND ({every})", only=held)
+    held = held[_member(held, inside)][:most]
+    return _where(view, telling, terms, held)
+
+
+def _phrases(terms: list[_Term]) -> list[str]:
+    return [term.phrase for term in terms]
 
 
 def _bm25(view: View, match: str, after: int = 0, only: Ids | None = None) -> Ranked:
@@ -153,10 +179,17 @@ def _useful(terms: list[_Term], stored: int) -> list[_Term]:
     return [term for term in present if term.chunks < stored / 2] or present
 
 
-def _within(terms: list[_Term], budget: int) -> list[str]:
-    """The rarest terms that occur in no more than so many chunks together."""
+def _telling(terms: list[_Term], stored: int, budget: int) -> list[str]:
+    """What only few chunks hold: the rarer terms, and some pairs of the others."""
     totals = np.cumsum([term.chunks for term in terms])
-    return [term.phrase for term, total in zip(terms, totals, strict=True) if total <= budget]
+    rare = int(np.searchsorted(totals, budget, side="right"))
+    pairs = sorted(
+        (_COMPANY * one.chunks * other.chunks / stored, f"({one.phrase} AND {other.phrase})")
+        for one, other in combinations(terms[rare:], 2)
+    )[:_PAIRS]
+    sizes = np.cumsum([size for size, _ in pairs])
+    few = [pair for (_, pair), size in zip(pairs, sizes, strict=True) if size <= budget]
+    return [*_phrases(terms[:rare]), *few]
 
 
 def _any(phrases: list[str]) -> str:
