@@ -29,6 +29,9 @@ _LOOKED_UP = 6
 # Words of one question occur together this much more often than chance has it.
 _COMPANY = 2.0
 
+# Beyond what rare terms bring, so many times as many chunks are ranked for pairs of common ones.
+_PAIRED = 1 / 2
+
 # So many pairs of common terms are looked for; each costs some milliseconds.
 _PAIRS = 3
 
@@ -94,21 +97,35 @@ class LexicalSearch:
 
 
 def _among_all(view: View, terms: list[_Term], most: int, stored: int) -> Ranked:
-    telling = _telling(terms, stored, most)
-    if not telling:
-        return _common(view, terms, most)
-    return _where(view, telling, terms)
+    return _telling(view, terms, _rare(terms, most), stored, most) or _common(view, terms, most)
 
 
-def _where(view: View, telling: list[str], terms: list[_Term], only: Ids | None = None) -> Ranked:
-    """Chunks that match one of some expressions, with their scores for all terms.
+def _telling(
+    view: View, terms: list[_Term], rare: int, stored: int, most: int, only: Ids | None = None
+) -> Ranked | None:
+    """Chunks that hold a rare term, or one of some pairs of the others; None if that asks nothing.
 
-    BM25 adds up whatever an expression names. What is to match comes on top of the terms, so it is
-    taken off again.
+    A chunk may be there several times; its best score is right. BM25 adds up whatever an expression
+    names, and takes its time for each, so that no term should be in it twice. Where pairs need
+    that, what they add is taken off again.
     """
-    chunk_ids, scores = _bm25(view, f"({_any(telling)}) AND ({_any(_phrases(terms))})", only=only)
-    _, on_top = _bm25(view, _any(telling), only=only)
-    return chunk_ids, scores - on_top
+    telling, others = _phrases(terms[:rare]), _phrases(terms[rare:])
+    pairs = _pairs(terms[rare:], stored, most * _PAIRED)
+    found: list[Ranked] = []
+    if telling:
+        found.append(_bm25(view, _any(telling), only=only))
+    if telling and others:
+        found.append(_bm25(view, f"({_any(telling)}) AND ({_any(others)})", only=only))
+    if pairs:
+        besides = f"({_any(pairs)})" + (f" NOT ({_any(telling)})" if telling else "")
+        chunk_ids, scores = _bm25(view, f"({besides}) AND ({_any(others)})", only=only)
+        _, on_top = _bm25(view, besides, only=only)
+        found.append((chunk_ids, scores - on_top))
+    return _both(found) if found else None
+
+
+def _both(found: list[Ranked]) -> Ranked:
+    return np.concatenate([one[0] for one in found]), np.concatenate([one[1] for one in found])
 
 
 def _common(view: View, terms: list[_Term], most: int) -> Ranked:
@@ -120,20 +137,22 @@ def _common(view: View, terms: list[_Term], most: int) -> Ranked:
         return newest
     together = " AND ".join(_phrases(terms))
     every = _bm25(view, together, last - int(last * most / terms[0].chunks))
-    return np.concatenate([newest[0], every[0]]), np.concatenate([newest[1], every[1]])
+    return _both([newest, every])
 
 
 def _among_few(view: View, terms: list[_Term], most: int, inside: Ids, stored: int) -> Ranked:
-    """Looks up which chunks hold the rarer terms, and ranks those that are inside."""
+    """Looks up which chunks hold the rarer terms or pairs, and ranks those that are inside."""
     budget = min(max(int(most * stored / len(inside)), most), _LOOKED_UP * most)
-    telling = _telling(terms, stored, budget) or [terms[0].phrase]
+    rare = _rare(terms, budget)
+    pairs = _pairs(terms[rare:], stored, budget * _PAIRED)
+    either = [*_phrases(terms[:rare]), *pairs] or _phrases(terms[:1])
     rows = view.rows(
-        "SELECT rowid FROM chunks_fts WHERE chunks_fts MATCH ? LIMIT ?",
-        [_any(telling), budget],
+        "SELECT rowid FROM chunks_fts WHERE chunks_fts MATCH ? LIMIT ?", [_any(either), budget]
     )
     held = np.fromiter((row[0] for row in rows), np.int64, len(rows))
     held = held[_member(held, inside)][:most]
-    return _where(view, telling, terms, held)
+    found = _telling(view, terms, rare, stored, budget, held)
+    return found or _bm25(view, _any(_phrases(terms)), only=held)
 
 
 def _phrases(terms: list[_Term]) -> list[str]:
@@ -179,17 +198,20 @@ def _useful(terms: list[_Term], stored: int) -> list[_Term]:
     return [term for term in present if term.chunks < stored / 2] or present
 
 
-def _telling(terms: list[_Term], stored: int, budget: int) -> list[str]:
-    """What only few chunks hold: the rarer terms, and some pairs of the others."""
+def _rare(terms: list[_Term], budget: float) -> int:
+    """How many of the rarest terms occur in no more than so many chunks together."""
     totals = np.cumsum([term.chunks for term in terms])
-    rare = int(np.searchsorted(totals, budget, side="right"))
+    return int(np.searchsorted(totals, budget, side="right"))
+
+
+def _pairs(terms: list[_Term], stored: int, budget: float) -> list[str]:
+    """Pairs of common terms that no more than so many chunks hold together, it seems."""
     pairs = sorted(
         (_COMPANY * one.chunks * other.chunks / stored, f"({one.phrase} AND {other.phrase})")
-        for one, other in combinations(terms[rare:], 2)
+        for one, other in combinations(terms, 2)
     )[:_PAIRS]
-    sizes = np.cumsum([size for size, _ in pairs])
-    few = [pair for (_, pair), size in zip(pairs, sizes, strict=True) if size <= budget]
-    return [*_phrases(terms[:rare]), *few]
+    totals = np.cumsum([size for size, _ in pairs])
+    return [pair for (_, pair), total in zip(pairs, totals, strict=True) if total <= budget]
 
 
 def _any(phrases: list[str]) -> str:
