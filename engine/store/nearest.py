@@ -164,7 +164,7 @@ def _proposed(
 
 def _wanted(count: int, limit: int) -> int:
     """How many to compare exactly: 20 a place or fewer, and more among more vectors."""
-    return max(min(20 * limit, 1_600 + 2 * limit), min(max(count // 500, 500), 2_000))
+    return max(min(20 * limit, 1_600 + 2 * limit), min(max(count // 500, 500), 1_500))
 
 
 def _looked_at(count: int, wanted: int) -> int:

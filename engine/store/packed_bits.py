@@ -23,6 +23,7 @@ Distances = NDArray[np.uint16]
 FARTHEST = 65535
 """Farther than any two vectors of up to 65,534 dimensions are from each other."""
 
+_SAMPLE = 50_000
 _WORD = 64
 _BYTE = 8
 
@@ -52,11 +53,19 @@ def distances(bits: Bits, question: Bits, into: Distances) -> None:
 
 
 def closest(found: Distances, count: int) -> NDArray[np.int64]:
-    """The places of the `count` smallest distances below `FARTHEST`, ascending."""
-    if count >= len(found):
-        return np.nonzero(found < FARTHEST)[0]
-    places = np.argpartition(found, count)[:count]
-    return np.sort(places[found[places] < FARTHEST])
+    """The places of the smallest distances below `FARTHEST`, ascending: `count` or somewhat more.
+
+    Where the smallest end is guessed from a part of them, since sorting all takes as long as
+    counting the bits did.
+    """
+    sample = found[:: max(1, len(found) // _SAMPLE)]
+    place = int(len(sample) * count / max(len(found), 1))
+    end = int(np.partition(sample, place)[place]) if place < len(sample) else FARTHEST
+    near = found <= end
+    while end < FARTHEST and np.count_nonzero(near) < count:
+        end += 1
+        near = found <= end
+    return np.flatnonzero(near & (found < FARTHEST))
 
 
 def likeness(bits: Bits, query: Query) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ two numbers say what a copy, in the file or in memory, has seen, and what it sti
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from engine.store.connection import View
 from engine.store.interface import Vectors
 from engine.store.vectors import decoded
 
-Ids = NDArray[np.int64]
+Ids = NDArray[np.integer[Any]]
 
 CopyName = Literal["vector_table", "packed_bits"]
 

@@ -4,6 +4,8 @@ Rule: whatever proposes candidates, `ranked` decides, in double precision and ro
 equal vectors get equal scores and both ways of searching agree to the last bit.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,7 +49,9 @@ def similarity(query: Query, vectors: Vectors) -> NDArray[np.float64]:
     return np.clip((vectors.astype(np.float64) * query).sum(axis=1), -1.0, 1.0)
 
 
-def ranked(query: Query, text_ids: NDArray[np.int64], vectors: Vectors, limit: int) -> list[Scored]:
+def ranked(
+    query: Query, text_ids: NDArray[np.integer[Any]], vectors: Vectors, limit: int
+) -> list[Scored]:
     """The best candidates with their exact scores, best first, the lower id first among equals."""
     if limit < len(text_ids):
         rough = vectors @ query.astype(np.float32)

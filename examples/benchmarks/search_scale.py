@@ -17,7 +17,6 @@ or lancedb, whichever are to be compared.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -76,8 +75,6 @@ def main() -> None:
     """Measures and prints."""
     options = _options()
     if options.search:
-        if options.one_core:
-            os.sched_setaffinity(0, {0})
         print(json.dumps(asdict(_searched(options.search, options.sizes[0], options))))
         return
     report: list[dict[str, Any]] = []
@@ -102,7 +99,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="where there is room; default: for temporaries")
     parser.add_argument("--peers", help="an interpreter with what is to be compared")
     parser.add_argument("--subjects", type=Path, help="a .npy file of real vectors")
-    parser.add_argument("--one-core", action="store_true", help="searches on one core only")
+    parser.add_argument(
+        "--one-core", action="store_true", help="searches on one core only, by taskset"
+    )
     parser.add_argument("--cpu-time", action="store_true", help="of searches; on a busy machine")
     parser.add_argument("--index", type=Path, help="a file to keep, or to use again")
     parser.add_argument("--json", action="store_true")
@@ -151,9 +150,11 @@ def _embedded(store: Store, vectors: np.ndarray) -> float:
 
 def _searched_apart(path: Path, chunks: int, options: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, __file__, "--search", str(path), "--sizes", str(chunks)]
+    if options.one_core:
+        command = ["taskset", "-c", "0", *command]
     if options.subjects:
         command += ["--subjects", str(options.subjects)]
-    command += ["--one-core"] * options.one_core + ["--cpu-time"] * options.cpu_time
+    command += ["--cpu-time"] * options.cpu_time
     found = subprocess.run(
         command,
         check=True,

@@ -120,7 +120,7 @@ def agrees(shelf: Shelf, limit: int, keys: np.ndarray | None = None) -> None:
 @pytest.fixture(params=[True, False], ids=["sqlite-vec", "numpy"])
 def exact(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shelf]:
     shelf = Shelf(tmp_path / "index.sqlite", vec=request.param)
-    shelf.add(range(1_300))
+    shelf.add(range(300))
     yield shelf
     shelf.database.close()
 
@@ -139,11 +139,12 @@ def test_below_the_limit_the_nearest_are_those_of_a_comparison_with_all(exact: S
 
 
 def test_more_neighbours_than_sqlite_vec_returns_are_found(exact: Shelf) -> None:
-    agrees(exact, 6_000)
+    exact.add(range(1_000, 1_700))
+    agrees(exact, 4_500)
 
 
 def test_a_filter_gives_what_comparing_the_documents_inside_gives(exact: Shelf) -> None:
-    for keys in (np.array([7]), np.arange(3, 1_200, 40), np.arange(1, 1_250)):
+    for keys in (np.array([7]), np.arange(3, 280, 40), np.arange(1, 250)):
         agrees(exact, 10, keys)
 
 
@@ -153,20 +154,20 @@ def test_a_filter_without_documents_finds_nothing(exact: Shelf) -> None:
 
 def test_changes_are_found_at_once(exact: Shelf) -> None:
     agrees(exact, 10)
-    exact.remove(range(100, 300))
+    exact.remove(range(100, 200))
     agrees(exact, 10)
-    exact.add(range(1_300, 1_400))
+    exact.add(range(300, 340))
     exact.add(range(100, 110), seed=5)
     agrees(exact, 10)
-    agrees(exact, 10, np.arange(1_250, 1_420))
+    agrees(exact, 10, np.arange(250, 352))
 
 
 def test_a_text_of_several_documents_is_found_through_each(exact: Shelf) -> None:
     exact.add(range(2_000, 2_003), same=True)
-    agrees(exact, 50, np.array([1, 1_302]))
-    agrees(exact, 50, np.array([1_301]))
+    agrees(exact, 50, np.array([1, 302]))
+    agrees(exact, 50, np.array([301]))
     exact.remove(range(1))
-    agrees(exact, 50, np.array([1_302]))
+    agrees(exact, 50, np.array([302]))
 
 
 def test_equal_vectors_come_in_the_order_of_their_texts(tmp_path: Path) -> None:
