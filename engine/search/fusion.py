@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Literal
 
 from engine.search.query import Query
+from engine.store.interface import Candidate
 
 FusionMethod = Literal["min-max", "reciprocal-rank"]
 
@@ -29,16 +30,6 @@ _SHARE_OF_LONG_QUESTIONS = 0.75
 _SHARE_OF_IDENTIFIERS = 0.4
 
 _NO_SIMILARITIES: Mapping[int, float] = MappingProxyType({})
-
-
-class Candidate(Protocol):
-    """A text as the store found it; the score is better the higher it is."""
-
-    @property
-    def text_id(self) -> int: ...
-
-    @property
-    def score(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)

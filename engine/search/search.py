@@ -13,7 +13,7 @@ from typing import Literal
 from engine.corpus import Filter
 from engine.embed.embeddings import Embeddings
 from engine.errors import EmptyInput
-from engine.search.fusion import DEPTH, Fused, dense_share, fuse
+from engine.search.fusion import DEPTH, Fused, dense_share, fuse, uncompared
 from engine.search.query import Query, read_query
 from engine.search.ranking import Ranked, diversify, rank, worth_reading
 from engine.search.snippets import Snippet, snippet
@@ -132,12 +132,14 @@ def _fused(
     # Of a text that several passages share, and of those alike, one is shown: some more are wanted.
     depth = max(DEPTH, 2 * (last + 1))
     by_words: Sequence[Candidate] = ()
-    by_meaning: Sequence[Candidate] = ()
     if request.mode != "dense" or question is None:
         by_words = store.lexical(query.terms, depth, request.where)
-    if request.mode != "keyword" and question is not None:
-        by_meaning = store.nearest(question.vectors[0], depth, request.where)
-    return fuse(by_words, by_meaning, dense_share(query))
+    if request.mode == "keyword" or question is None:
+        return fuse(by_words, (), dense_share(query))
+    vector = question.vectors[0]
+    by_meaning = store.nearest(vector, depth, request.where)
+    told = store.similarities(vector, uncompared(by_words, by_meaning))
+    return fuse(by_words, by_meaning, dense_share(query), similarities=told)
 
 
 def _degraded(store: Store, mode: Mode, question: Embeddings | None, why_not: str) -> str:
