@@ -38,7 +38,7 @@ async def _embed_lacking(gateway: Gateway) -> None:
     await gateway.embedder_loaded.wait()
     while True:
         try:
-            if await gateway.read(library.lacks_vectors):
+            if gateway.settings.index_file.exists() and await gateway.read(library.lacks_vectors):
                 await _run(gateway, library.embed_lacking())
         except EngineError as error:
             logger.info("Texts without vectors wait: %s", error)

@@ -8,6 +8,7 @@ then fewer, and the cursor leads to the rest.
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
 
 from engine.corpus import Collection
@@ -25,6 +26,9 @@ from mcp_server.tokens import estimated_tokens
 
 _READABLE = 160
 """Characters of a passage below which rather fewer passages are shown."""
+
+_GRAIN = 16
+"""Characters that are not worth cutting all passages once more."""
 
 _HEADING_CHARACTERS = 200
 _DECIMALS = 4
@@ -85,6 +89,7 @@ def result(library: Library, asked: Asked, found: Matches) -> SearchResult:
     collections = library.store().collections()
     documents = library.index_statistics().documents
 
+    @cache
     def make(count: int, characters: int) -> SearchResult:
         shown = found.ranked[:count]
         end = place.offset + count
@@ -170,7 +175,7 @@ def _fitted(make: Make, count: int, asked: Asked) -> SearchResult:
     whole = make(count, longest)
     if not count or fits(whole):
         return whole
-    if characters := _largest(least, longest, lambda number: fits(make(count, number))):
+    if characters := _largest(least, longest, lambda number: fits(make(count, number)), _GRAIN):
         return make(count, characters)
     if fewer := _largest(1, count, lambda number: fits(make(number, least))):
         return make(fewer, least)
@@ -186,11 +191,11 @@ def _tokens(one: SearchResult) -> int:
     return max(estimated_tokens(rendering.search(one)), estimated_tokens(data))
 
 
-def _largest(least: int, most: int, fits: Callable[[int], bool]) -> int:
-    """The largest number that fits, by halving; 0 if the least does not."""
+def _largest(least: int, most: int, fits: Callable[[int], bool], grain: int = 1) -> int:
+    """The largest number that fits, by halving, to within a grain; 0 if the least does not."""
     if not fits(least):
         return 0
-    while least < most:
+    while most - least >= grain:
         middle = (least + most + 1) // 2
         if fits(middle):
             least = middle

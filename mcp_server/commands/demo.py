@@ -183,7 +183,7 @@ async def _search(stage: Stage, client: Client, question: str, answer: str) -> s
     found: dict[str, Any] = result.structured_content or {}
     for passage in found["passages"]:
         name, lines = Path(passage["path"]).name, f"{passage['line_start']}-{passage['line_end']}"
-        stage.say(f"{passage['score']:.2f}  {name}:{lines}  {passage['heading']}")
+        stage.say(f"{passage['score']:.2f}  {name}:{lines}  {passage.get('heading', '')}")
     best = found["passages"][0]
     if Path(best["path"]).name != answer:
         raise DemoFailed(f"The answer stands in {answer}, but {best['path']} came first.")

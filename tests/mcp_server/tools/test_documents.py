@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sample_documents import pdf
 
 from mcp_server.roots import allowed
 
@@ -202,6 +203,30 @@ async def test_what_was_left_out_is_listed_with_its_reason(connect, home):
     assert pages[0]["total"] == status["index"]["skipped"] == 3
     assert pages[0]["documents"] == []
     assert pages[1]["next_cursor"] == ""
+
+
+async def test_a_pdf_is_cited_and_read_by_page(connect, home):
+    paragraphs = ["The sea rises.", "Oil the chain often.", "Knead the dough long."]
+    pages = [[(11, f"{text} {number}") for number in range(30)] for text in paragraphs]
+    (home.documents / "manual.pdf").write_bytes(pdf(pages))
+    async with connect() as client:
+        await index(client, home)
+        asked = {"query": "knead dough", "kinds": ["pdf"], "top_k": 1}
+        found = await client.call_tool("semantic_search", asked)
+        best = found.structured_content["passages"][0]
+        page = {"document_id": best["document_id"], "page": 3}
+        third = await client.call_tool("get_document", page)
+        fourth = await client.call_tool("get_document", {**page, "page": 4})
+        listed = await client.call_tool("list_documents", {"paths": ["*.pdf"]})
+    assert best["page"] == 3
+    assert "| page 3 |" in found.content[0].text
+    assert "Knead the dough long. 29" in third.content[0].text
+    assert "Oil the chain" not in third.content[0].text
+    assert re.fullmatch(r"\[page 3 of 3: lines \d+-\d+\]", third.content[1].text)
+    assert fourth.is_error
+    assert "pages 1-3, not 4" in fourth.content[0].text
+    assert listed.structured_content["documents"][0]["pages"] == 3
+    assert "pdf, 3 pages" in listed.content[0].text
 
 
 async def test_a_page_is_asked_for_only_where_there_are_pages(connect, home):

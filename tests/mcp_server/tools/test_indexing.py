@@ -18,6 +18,12 @@ from mcp_server.server import build
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture
+def era() -> str:
+    """One is enough: that both answer alike is shown with the other tools."""
+    return "auto"
+
+
 async def index(client, home, **arguments):
     """Indexes all, in one call however slow the machine; `max_seconds` may make it more."""
     asked = {"path": str(home.documents), "max_seconds": 3_600, **arguments}
