@@ -397,10 +397,10 @@ def test_three_processes_list_the_same_tools_in_the_same_order(flags, era):
 def test_a_bug_is_hidden_from_the_model_and_logged_once(tmp_path, models_dir, era):
     code = (
         "import sys\n"
-        "from engine.engine import Engine\n"
+        "from engine.library import Library\n"
         "def broken(*_):\n"
         "    raise RuntimeError('secret /home/someone/private')\n"
-        "Engine.nearest = broken\n"
+        "Library.found = broken\n"
         "from mcp_server.__main__ import main\n"
         f"main(['serve', '--data-dir', {str(tmp_path)!r}, '--models-dir', {str(models_dir)!r}])\n"
     )

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from engine.documents.one_indexer import one_indexer
-from mcp_server.__main__ import main
+from mcp_server.__main__ import main, parser
 
 TIDES = "# Tides\n\nThe sea rises because the moon pulls at it.\n"
 
@@ -145,7 +146,7 @@ def test_a_bad_filter_is_one_sentence(indexed, words, said):
 def test_the_parts_of_a_score_are_shown_where_asked(indexed):
     flags, _ = indexed
     result = run("search", "moon sea", "--explain", *flags)
-    assert "words 0.5 x " in result.stdout
+    assert re.search(r"words 0\.\d+ x \d\.\d+ \(rank \d", result.stdout)
     assert "(rank 1, raw " in result.stdout
 
 
@@ -335,3 +336,13 @@ def test_watch_indexes_what_appears_until_it_is_interrupted(watching, flags, fol
     _, errors = watching.communicate(timeout=60)
     assert watching.returncode == 130
     assert "Traceback" not in errors
+
+
+def test_every_command_that_readme_shows_is_taken():
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```console\n(.*?)```", readme, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    shown = [shlex.split(line)[1:] for line in lines if line.startswith("npu-gateway ")]
+    assert [words[0] for words in shown if words[0] in ("index", "search")] == ["index", "search"]
+    for words in shown:
+        assert parser().parse_args(words).command == words[0]
