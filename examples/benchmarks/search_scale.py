@@ -1,7 +1,8 @@
 """How a store of 10,000, 100,000 and a million chunks is built, opened and searched.
 
     python examples/benchmarks/search_scale.py [--sizes 10000 100000 1000000] [--folder DIR]
-        [--peers PYTHON] [--subjects FILE.npy] [--one-core] [--cpu-time] [--index FILE] [--json]
+        [--peers PYTHON] [--subjects FILE.npy] [--one-core] [--numpy] [--cpu-time]
+        [--index FILE] [--json]
 
 Made-up texts and vectors (`search_scale_data`), documents of 20 chunks. Building leaves embedding
 out: `replace` and `add_vectors`, as the indexer calls them. Another process then opens the index
@@ -24,11 +25,19 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from machine import machine
-from search_scale_data import DIMENSIONS, QUESTIONS, Vocabulary, nearest, subjects
+from search_scale_data import (
+    DIMENSIONS,
+    QUESTIONS,
+    Vocabulary,
+    forget_peak,
+    memory,
+    nearest,
+    subjects,
+)
 
 from engine.corpus import Chunk, Document, Filter, document_id_of
 from engine.embed.embeddings import Embeddings
@@ -102,6 +111,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--one-core", action="store_true", help="searches on one core only, by taskset"
     )
+    parser.add_argument("--numpy", action="store_true", help="leaves sqlite-vec alone")
     parser.add_argument("--cpu-time", action="store_true", help="of searches; on a busy machine")
     parser.add_argument("--index", type=Path, help="a file to keep, or to use again")
     parser.add_argument("--json", action="store_true")
@@ -154,7 +164,7 @@ def _searched_apart(path: Path, chunks: int, options: argparse.Namespace) -> dic
         command = ["taskset", "-c", "0", *command]
     if options.subjects:
         command += ["--subjects", str(options.subjects)]
-    command += ["--cpu-time"] * options.cpu_time
+    command += ["--cpu-time"] * options.cpu_time + ["--numpy"] * options.numpy
     found = subprocess.run(
         command,
         check=True,
@@ -168,10 +178,10 @@ def _searched(path: Path, chunks: int, options: argparse.Namespace) -> Searched:
     made, asked = subjects(chunks, options.subjects), Vocabulary().questions()
     clock = time.process_time if options.cpu_time else time.perf_counter
     questions = made.questions(QUESTIONS)
-    _forget_peak()
-    before = _memory("VmRSS")
+    forget_peak()
+    before = memory("VmRSS")
     start = clock()
-    store = open_store(path)
+    store = open_store(path, vector_search="numpy" if options.numpy else "fastest")
     store.use(SPACE)
     opened = (clock() - start) * 1000
     ways: dict[str, Callable[[int], object]] = {
@@ -187,7 +197,7 @@ def _searched(path: Path, chunks: int, options: argparse.Namespace) -> Searched:
     first = {name: _milliseconds(call, 0, clock) for name, call in ways.items()}
     times = {name: _percentiles(call, clock) for name, call in ways.items()}
     found = [{one.text_id - 1 for one in store.nearest(row, HITS)} for row in questions]
-    megabytes = _memory("VmHWM") - before
+    megabytes = memory("VmHWM") - before
     way = store.statistics().vector_search
     store.close()
     expected = nearest(made, chunks, HITS)
@@ -223,21 +233,6 @@ def _milliseconds(call: Callable[[int], object], number: int, clock: Callable[[]
     start = clock()
     call(number)
     return (clock() - start) * 1000
-
-
-def _memory(name: Literal["VmRSS", "VmHWM"]) -> float:
-    """Megabytes this process has now, or had at most since `_forget_peak`; 0 off Linux."""
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return 0.0
-    line = next(one for one in status.read_text().splitlines() if one.startswith(name))
-    return int(line.split()[1]) / 1024
-
-
-def _forget_peak() -> None:
-    file = Path("/proc/self/clear_refs")
-    if file.is_file():
-        file.write_text("5")
 
 
 def _peers(folder: Path, chunks: int, options: argparse.Namespace) -> list[dict[str, Any]]:

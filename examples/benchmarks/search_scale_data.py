@@ -8,6 +8,7 @@ models' vectors do. Or the subjects are rows of a file: vectors a real model mad
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -108,6 +109,22 @@ class Vocabulary:
         lowest = self._cumulated[above - 1] if above else 0.0
         ranks = np.searchsorted(self._cumulated, lowest + (1 - lowest) * random.random(count))
         return self._words[np.minimum(ranks, _WORDS - 1)].tolist()
+
+
+def memory(name: Literal["VmRSS", "VmHWM"]) -> float:
+    """Megabytes this process has now, or had at most since `forget_peak`; 0 off Linux."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return 0.0
+    line = next(one for one in status.read_text().splitlines() if one.startswith(name))
+    return int(line.split()[1]) / 1024
+
+
+def forget_peak() -> None:
+    """Lets `memory` tell the peak from now on."""
+    file = Path("/proc/self/clear_refs")
+    if file.is_file():
+        file.write_text("5")
 
 
 def _word(number: int) -> str:

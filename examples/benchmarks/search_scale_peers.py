@@ -10,7 +10,6 @@ searching, the vectors themselves left out where they are not handed over at onc
 import importlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from search_scale_data import DIMENSIONS, QUESTIONS, nearest, subjects
+from search_scale_data import DIMENSIONS, QUESTIONS, forget_peak, memory, nearest, subjects
 
 HITS = 10
 
@@ -48,7 +47,8 @@ def measured(name: str, chunks: int, folder: Path, file: Path | None) -> dict[st
     made = subjects(chunks, file)
     questions = made.questions(QUESTIONS)
     expected = nearest(made, chunks, HITS)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    forget_peak()
+    before = memory("VmRSS")
     place = folder / library
     start = time.perf_counter()
     search = build(place, chunks, made)
@@ -67,7 +67,7 @@ def measured(name: str, chunks: int, folder: Path, file: Path | None) -> dict[st
         "recall_10": found / (HITS * QUESTIONS),
         "p50_ms": float(np.percentile(times, 50)),
         "p95_ms": float(np.percentile(times, 95)),
-        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before,
+        "megabytes": memory("VmHWM") - before,
         "megabytes_on_disk": sum(one.stat().st_size for one in folder.rglob("*") if _of(one, place))
         / 1e6,
     }
