@@ -1,6 +1,7 @@
 """Every way of finding the nearest vectors, beside a comparison with all that are stored."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -271,3 +272,19 @@ def test_vectors_of_another_model_are_never_compared(packed: Shelf) -> None:
     with packed.database.read() as view:
         other = Spaces(view).find(OTHER)
         assert packed.nearest.way(view, other)[0] == "packed bits"
+
+
+def test_threads_search_packed_bits_while_another_changes_them(packed: Shelf) -> None:
+    question = questions(1)[0]
+
+    def searched(_: int) -> list[float]:
+        return [score for _, score in packed.search(question, 20)]
+
+    with ThreadPoolExecutor(4) as threads:
+        waiting = [threads.submit(searched, n) for n in range(40)]
+        for number in range(8_000, 8_010):
+            packed.add(range(number, number + 1))
+            packed.remove(range(number - 8_000, number - 7_999))
+        found = [one.result() for one in waiting]
+    assert all(len(one) == 20 and one == sorted(one, reverse=True) for one in found)
+    assert recall(packed, 10) >= 0.97
