@@ -2,8 +2,10 @@
 
 BM25 takes about a microsecond for each chunk that holds a term, so common words are dear: in a
 million chunks five of them occur in 300,000. Rule: in a small index, or where the terms are rare,
-every chunk that holds any term is ranked. Otherwise the rarer terms, which decide BM25 anyway, say
-which chunks are ranked, and all terms say how; the work is bounded whatever is asked.
+every chunk that holds any term is ranked. Otherwise the rarer terms and pairs of the others, which
+decide BM25 anyway, say which chunks are ranked, and all terms say how; the work is bounded whatever
+is asked. On SciFact, allowed no more chunks in proportion than 15,000 are of a million, nDCG@10 is
+0.661 where ranking all gives 0.666; of 600,000 or fewer it is the same.
 """
 
 import json
@@ -160,12 +162,19 @@ def _phrases(terms: list[_Term]) -> list[str]:
 
 
 def _bm25(view: View, match: str, after: int = 0, only: Ids | None = None) -> Ranked:
-    """Every chunk that matches, with its score; with `only`, those among these."""
-    among = "" if only is None else "AND +rowid IN (SELECT value FROM json_each(?))"
+    """Every chunk behind one that matches, with its score; with `only`, those among these."""
+    if only is None:
+        among, bindings = "", [match, after]
+    elif len(only):
+        among = "AND rowid <= ? AND +rowid IN (SELECT value FROM json_each(?))"
+        listed = only.tolist()
+        bindings = [match, min(listed) - 1, max(listed), json.dumps(listed)]
+    else:
+        return np.zeros(0, np.int64), np.zeros(0)
     rows = view.rows(
         f"SELECT rowid, -bm25(chunks_fts, {WEIGHTS}) FROM chunks_fts "
         f"WHERE chunks_fts MATCH ? AND rowid > ? {among}",
-        [match, after, *([] if only is None else [json.dumps(only.tolist())])],
+        bindings,
     )
     return (
         np.fromiter((row[0] for row in rows), np.int64, len(rows)),
