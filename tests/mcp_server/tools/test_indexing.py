@@ -147,6 +147,27 @@ async def test_a_folder_that_is_away_is_reported_and_what_is_indexed_of_it_stays
     assert [one["is_there"] for one in status["index"]["collections"]] == [False]
 
 
+async def test_a_cancelled_run_keeps_what_it_did_and_the_next_one_goes_on(connect, home):
+    for number in range(400):
+        (home.documents / f"many{number:03d}.md").write_text(f"# Many\n\nThis is note {number}.\n")
+    async with connect() as client:
+        async with anyio.create_task_group() as tasks:
+
+            async def stop(done: float, total: float | None, message: str | None) -> None:
+                if total is not None and done:
+                    tasks.cancel_scope.cancel()
+
+            asked = {"path": str(home.documents), "max_seconds": 3_600}
+            await client.call_tool("index_documents", asked, progress_callback=stop)
+        with anyio.fail_after(60):
+            resumed = (await index(client, home)).structured_content
+            status = (await client.call_tool("status", {})).structured_content
+    assert resumed["indexed"] < 403
+    assert resumed["indexed"] + resumed["unchanged"] == 403
+    assert resumed["lacking"] == 0
+    assert status["index"]["indexing"] == ""
+
+
 async def test_two_runs_at_once_index_each_file_once(connect, home):
     for number in range(40):
         (home.documents / f"{number}.md").write_text(f"# {number}\n\nNote number {number}.\n")
