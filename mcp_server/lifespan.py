@@ -1,18 +1,15 @@
 """Gateway: what the tools share while the server runs; and its start and stop.
 
-Models load in the background, so that a host's handshake never waits for one. A call that needs
-a model waits for it here, telling its caller so; all who wait share one load and its outcome. A
-model stays in memory while a call uses it, and leaves when nobody has for a while.
+Models load in the background, so that a host's handshake never waits for one. A model stays in
+memory while a call uses it, and leaves when nobody has for a while.
 """
 
-import itertools
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Generic, TypeVar
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar
 
-from anyio import CapacityLimiter, Event, create_task_group, move_on_after, sleep
-from anyio.abc import TaskGroup
+from anyio import CapacityLimiter, Event, create_task_group, sleep
 from mcp.server.mcpserver.context import Context
 
 from engine.documents.progress import IndexProgress
@@ -20,9 +17,10 @@ from engine.embed.embedder import Embedder, Kind
 from engine.embed.embeddings import Embeddings
 from engine.engine import Engine
 from engine.errors import EngineError, ModelMissing, Unavailable
-from engine.residency import Closable, Lease, Resident
+from engine.residency import Resident
 from engine.search.search import Matches, SearchRequest
 from mcp_server import concurrency, rendering, reports
+from mcp_server.loading import Loading, ModelT
 from mcp_server.rendering import count
 from mcp_server.results import ModelsInfo, StatusResult
 from mcp_server.settings import Settings
@@ -30,7 +28,6 @@ from mcp_server.settings import Settings
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-ModelT = TypeVar("ModelT", bound=Closable)
 
 _EMBEDDING = 64
 """Calls whose texts may wait for vectors at once, a thread each."""
@@ -38,29 +35,11 @@ _EMBEDDING = 64
 _READING, _WAITING_TO_READ = 16, 1_000
 """Calls that read the index at once, and that wait for their turn."""
 
-_TELL_SECONDS = 1
-"""How often a caller who waits for a model is told so."""
-
 _LOOK_SHARE, _LOOK_SECONDS = 0.1, 15.0
 """How often idle models are looked for: after this share of the idle time, or so many seconds."""
 
 
 Background = Callable[["Gateway"], Coroutine[Any, Any, None]]
-
-
-class _Load(Generic[ModelT]):
-    """One load under way, and the lease by which its model stays until all who wait have it."""
-
-    def __init__(self) -> None:
-        self.ended = Event()
-        self.waiting = 0
-        self.lease: Lease[ModelT] | None = None
-        self.failure: EngineError | None = None
-
-    def release(self) -> None:
-        """To be called whenever it may have become true that it ended and nobody waits."""
-        if self.lease is not None and self.ended.is_set() and not self.waiting:
-            self.lease.release()
 
 
 class Gateway:
@@ -96,8 +75,7 @@ class Gateway:
         """For the texts of a call, which share runs with those of other calls."""
         self.embedder_loaded = Event()
         """Set once the first load of the embedding model has ended, one way or the other."""
-        self._loads: dict[str, _Load[Any]] = {}
-        self._tasks: TaskGroup | None = None
+        self._loading = Loading()
 
     def models_info(self) -> ModelsInfo:
         """Models and what they do now; blocks a little, waits for no model."""
@@ -150,21 +128,16 @@ class Gateway:
         except ModelMissing as error:
             return str(error)
 
-    @asynccontextmanager
-    async def model(
+    def model(
         self, place: Resident[ModelT], context: Context[Any, Any]
-    ) -> AsyncGenerator[ModelT]:
+    ) -> AbstractAsyncContextManager[ModelT]:
         """The model of a place, to be used within the block; waited for with a progress message a
         second.
 
         Raises:
             EngineError: It cannot be loaded; the sentence says what mends it.
         """
-        lease = place.lease_loaded()
-        while lease is None:
-            lease = await self._waited_for(place, context)
-        with lease as model:
-            yield model
+        return self._loading.model(place, context)
 
     async def embedded(self, embedder: Embedder, texts: Sequence[str], kind: Kind) -> Embeddings:
         """The vectors of texts; a caller who is cancelled leaves once a run under way has ended.
@@ -205,25 +178,6 @@ class Gateway:
             except Unavailable as error:
                 return None, str(error)
 
-    async def _waited_for(
-        self, place: Resident[ModelT], context: Context[Any, Any]
-    ) -> Lease[ModelT] | None:
-        load: _Load[ModelT] = self._load(place)
-        load.waiting += 1
-        try:
-            for seconds in itertools.count():
-                message = f"Waiting for the {place.name}: {place.activity}"
-                await context.report_progress(_waiting_progress(seconds), None, message)
-                with move_on_after(_TELL_SECONDS):
-                    await load.ended.wait()
-                    break
-            if load.failure is not None:
-                raise load.failure
-            return place.lease_loaded()
-        finally:
-            load.waiting -= 1
-            load.release()
-
     @asynccontextmanager
     async def running(self, *background: Background) -> AsyncGenerator["Gateway"]:
         """Loads models and frees idle ones while the server answers, until it ends.
@@ -232,7 +186,7 @@ class Gateway:
             background: What else is done meanwhile, and stopped in the end.
         """
         async with create_task_group() as tasks:
-            self._tasks = tasks
+            self._loading.tasks = tasks
             tasks.start_soon(self._load_all)
             for work in background:
                 tasks.start_soon(work, self)
@@ -242,10 +196,10 @@ class Gateway:
             tasks.cancel_scope.cancel()
 
     async def _load_all(self) -> None:
-        await self._load(self.engine.embedder).ended.wait()
+        await self._loading.begin(self.engine.embedder).ended.wait()
         self.embedder_loaded.set()
         if await concurrency.run_abandonable(self.engine.fits_together):
-            await self._load(self.engine.decoder).ended.wait()
+            await self._loading.begin(self.engine.decoder).ended.wait()
 
     async def _free_idle(self) -> None:
         idle = self.settings.idle_seconds
@@ -258,30 +212,3 @@ class Gateway:
             else:
                 for name in names:
                     logger.info("Unloaded the %s: not used for %d s", name, idle)
-
-    def _load(self, place: Resident[Any]) -> _Load[Any]:
-        """Begins a load unless one is under way."""
-        assert self._tasks is not None
-        if place.name not in self._loads:
-            self._loads[place.name] = _Load()
-            self._tasks.start_soon(self._lease, place, self._loads[place.name])
-        return self._loads[place.name]
-
-    async def _lease(self, place: Resident[Any], load: _Load[Any]) -> None:
-        try:
-            load.lease = await concurrency.run_abandonable(place.lease)
-        except EngineError as error:
-            load.failure = error
-            logger.warning("The %s is not available: %s", place.name, error)
-        except Exception:
-            load.failure = place.failure
-            logger.exception("Loading the %s failed", place.name)
-        finally:
-            del self._loads[place.name]
-            load.ended.set()
-            load.release()
-
-
-def _waiting_progress(seconds: int) -> float:
-    """Rises for ever and stays below any progress of the work that is waited for."""
-    return 0.001 * (1 - 1 / (seconds + 2))

@@ -187,8 +187,9 @@ async def _search(stage: Stage, client: Client, question: str, answer: str) -> s
     best = found["passages"][0]
     if Path(best["path"]).name != answer:
         raise DemoFailed(f"The answer stands in {answer}, but {best['path']} came first.")
-    words = await _call(client, "semantic_search", {"query": question, "mode": "keyword"})
-    first = Path((words.structured_content or {})["passages"][0]["path"]).name
+    result = await _call(client, "semantic_search", {"query": question, "mode": "keyword"})
+    by_words: dict[str, Any] = result.structured_content or {}
+    first = Path(by_words["passages"][0]["path"]).name
     stage.say(f"by words and {found['model']} on {found['provider']}; by words alone {first} leads")
     stage.say("   " + " ".join(best["text"].split())[:200])
     return str(best["text"])
