@@ -134,7 +134,7 @@ def _passage(
         page_end=chunk.page_end if chunk.page_end != chunk.page_start else 0,
         heading=chunk.heading[:_HEADING_CHARACTERS],
         collection=collection.name if collection else "",
-        score=round(ranked.score / (2 if found.query.verbatim else 1), 2),
+        score=round(ranked.score / (2 if found.query.insists else 1), 2),
         text=snippet.text,
         cut=len(snippet.text) < len(chunk.text.strip()),
         highlights=[[start, end] for start, end in snippet.highlights],

@@ -25,6 +25,7 @@ from mcp_server.results import (
     RemoveResult,
     SearchResult,
     ShapeEntry,
+    Side,
     StatusResult,
 )
 
@@ -77,13 +78,17 @@ def explanation(parts: Explanation) -> str:
     weights = (1 - parts.weight_of_meaning, parts.weight_of_meaning)
     sides = zip(("words", "meaning"), weights, (parts.words, parts.meaning), strict=True)
     told = [
-        f"{name} {weight:g} x {side.share:.3f} (rank {side.rank}, raw {side.raw:.3f})"
+        f"{name} {weight:.2g} x {side.share:.3f} ({_rank(side)}, raw {side.raw:.3f})"
         for name, weight, side in sides
         if side is not None
     ]
     if parts.verbatim:
         told.append(f"verbatim {parts.verbatim:g}")
     return " + ".join(told)
+
+
+def _rank(side: Side) -> str:
+    return f"rank {side.rank}" if side.rank else "not among the best"
 
 
 def documents(page: DocumentPage) -> str:

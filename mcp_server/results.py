@@ -10,7 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 class Side(BaseModel):
     """What one way of searching says of a passage."""
 
-    rank: int
+    rank: int = Field(description="0: not among its best, but looked up.")
     raw: float = Field(description="BM25, or cosine similarity.")
     share: float = Field(description="0 to 1, before weighing.")
 

@@ -5,6 +5,7 @@ in fusion, and there the older text stands first.
 Rule: the order of the first results does not depend on how many are asked for.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -64,12 +65,18 @@ def rank(fused: Iterable[Fused], hits: Iterable[Hit], query: Query) -> list[Rank
     ranked: list[Ranked] = []
     for one in fused:
         if hit := passages.get(one.text_id):
-            in_passage = share_held(patterns, hit.chunk.embedded_text)
-            held = max(in_passage, _PATH_SHARE * share_held(patterns, hit.document.path))
+            # Only those that are read however many are asked for, or the order would change.
+            held = _held(patterns, hit) if one.best_rank <= DEPTH else 0.0
             score = one.score + held
             ranked.append(Ranked(replace(hit, score=score), score, one, held))
     ranked.sort(key=lambda one: -one.score)
     return _collapsed(ranked)
+
+
+def _held(patterns: Sequence[re.Pattern[str]], hit: Hit) -> float:
+    """The part of what is quoted that a passage holds, or that its path does, which counts less."""
+    in_passage = share_held(patterns, hit.chunk.embedded_text)
+    return max(in_passage, _PATH_SHARE * share_held(patterns, hit.document.path))
 
 
 def diversify(

@@ -107,6 +107,16 @@ def test_reading_more_does_not_change_the_order_of_the_first(hit: Any) -> None:
     assert few == all_of_them[: len(few)]
 
 
+def test_what_holds_an_identifier_far_down_does_not_push_into_what_was_shown(hit: Any) -> None:
+    question = read_query("foo_bar()")
+    texts = ["foo bar, not called" if one % 3 else "foo_bar()" for one in range(900)]
+    hits = [hit(one + 1, f"{one} {text}") for one, text in enumerate(texts)]
+    found = [Candidate(one, 1_000.0 - one) for one in range(1, 901)]
+    shown = order(rank(fuse(found, []), hits, question))
+    for depth in (DEPTH, 2 * DEPTH, 3 * DEPTH):
+        assert order(rank(fuse(found[:depth], []), hits, question)) == shown[:depth]
+
+
 def test_what_is_new_comes_before_more_of_the_same(hit: Any) -> None:
     ranked = rank(fused_in_order(3), [hit(i, str(i)) for i in (1, 2, 3)], read_query("x"))
     vectors = {1: [1.0, 0.0], 2: [1.0, 0.01], 3: [0.0, 1.0]}
