@@ -53,7 +53,7 @@ def page(library: Library, wanted: Wanted) -> DocumentPage:
     return DocumentPage(
         documents=[_document(one) for one in documents],
         skipped_files=[reports.skipped(file) for file in skipped],
-        collections=[] if after else [reports.collection(one) for one in library.collections()],
+        collections=[] if after else reports.collections(library),
         total=total,
         next_cursor=cursors.after_path([*documents, *skipped][-1].path) if more else "",
     )

@@ -30,6 +30,9 @@ from mcp_server.results import (
 )
 from mcp_server.settings import Settings
 
+_COLLECTIONS = 100
+"""Shown in one result at most."""
+
 _DECIMALS = 6
 """Of a vector's floats: within 5e-7 of the vector, at half the characters of all digits."""
 
@@ -76,7 +79,7 @@ def index(library: Library, last: IndexProgress, *, shown: int, problem: str = "
         removed=report.removed,
         skipped=len(report.skipped),
         skipped_files=[skipped(file) for file in report.skipped[:shown]],
-        unavailable=[skipped(file) for file in report.unavailable],
+        unavailable=[skipped(file) for file in report.unavailable[:shown]],
         guessed_encodings=list(report.guessed_encodings[:shown]),
         lacking=lacking.texts - lacking.embedded,
         problem=problem,
@@ -87,6 +90,11 @@ def index(library: Library, last: IndexProgress, *, shown: int, problem: str = "
 def skipped(file: corpus.SkippedFile) -> SkippedFile:
     """A file that is left out."""
     return SkippedFile(path=file.path, reason=file.reason)
+
+
+def collections(library: Library) -> list[CollectionEntry]:
+    """The collections, the first of them if there are very many."""
+    return [collection(one) for one in library.collections()[:_COLLECTIONS]]
 
 
 def collection(found: CollectionStatus) -> CollectionEntry:
@@ -175,7 +183,7 @@ def status(engine: Engine, settings: Settings, waiting: int, indexing: str) -> S
 def _index_entry(library: Library, indexing: str) -> IndexEntry:
     try:
         statistics, coverage = library.index_statistics(), library.coverage()
-        collections = [collection(one) for one in library.collections()]
+        shown = collections(library)
     except StoreError as error:
         return IndexEntry(problem=str(error))
     return IndexEntry(
@@ -187,7 +195,7 @@ def _index_entry(library: Library, indexing: str) -> IndexEntry:
         texts=coverage.texts,
         embedded=coverage.embedded,
         vector_search=statistics.vector_search,
-        collections=collections,
+        collections=shown,
         indexing=indexing,
         problem=library.index_problem(),
     )

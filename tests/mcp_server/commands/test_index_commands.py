@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import pty
 import re
 import shlex
 import signal
@@ -163,7 +162,7 @@ def test_what_is_no_ascii_goes_through_pipes_and_what_steers_a_terminal_stays_ou
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
 def test_words_looked_for_are_highlighted_on_a_terminal(indexed):
     flags, _ = indexed
-    master, slave = pty.openpty()
+    master, slave = os.openpty()
     environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "200"}
     environment.pop("NO_COLOR", None)
     command = [sys.executable, "-m", "mcp_server", "search", "moon pulling", "--top-k", "1", *flags]
