@@ -70,7 +70,8 @@ _SOURCE = (
         zig nim d dart js mjs cjs jsx ts mts cts tsx vue svelte astro php rb pl pm lua r jl hs elm
         ml mli fs fsx fsi ex exs erl hrl clj cljs cljc lisp el scm rkt sh bash zsh fish ps1 psm1 bat
         cmd graphql gql proto thrift asm s v sv vhd vhdl f90 f95 for pas vb tcl awk cmake mk css
-        scss sass less toml ini cfg conf properties tf hcl nix
+        scss sass less toml ini cfg conf properties tf hcl nix in ac m4 am gram asdl inc rc def ld
+        vcxproj props targets proj csproj sln wxs xsl xslt xsd dtd patch diff man service bzl gn gyp
         """,
     ),
     (_EXPORTED, "sql json jsonc json5 yaml yml"),
@@ -78,7 +79,7 @@ _SOURCE = (
 _NAMES = """
     readme license licence copying authors contributors changelog changes news notice todo install
     makefile gnumakefile dockerfile containerfile rakefile gemfile procfile justfile jenkinsfile
-    vagrantfile codeowners
+    vagrantfile codeowners acks history setup
 """
 _KIND_OF: dict[str, Kind] = {
     **{"." + suffix: kind for kind, suffixes in _KINDS for suffix in suffixes.split()},
