@@ -4,7 +4,8 @@
     ├── InvalidInput        the caller can mend the request
     │   ├── EmptyInput
     │   ├── AnswerCut
-    │   └── PromptTooLong
+    │   ├── PromptTooLong
+    │   └── TextTooLong
     ├── NotFound            what the request names is not here
     │   ├── ModelNotFound
     │   ├── DocumentNotFound
@@ -44,6 +45,10 @@ class EmptyInput(InvalidInput):
 
 class PromptTooLong(InvalidInput):
     """A prompt leaves no room in the model's context window."""
+
+
+class TextTooLong(InvalidInput):
+    """A text has more tokens than the model reads of one, and was not to be cut."""
 
 
 class AnswerCut(InvalidInput):

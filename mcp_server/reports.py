@@ -45,6 +45,7 @@ def embeddings(found: Embeddings, encoding: Literal["float", "base64"]) -> Embed
         else [[round(float(x), _DECIMALS) for x in row] for row in found.vectors],
         dimensions=found.vectors.shape[1],
         prompt_tokens=found.prompt_tokens,
+        tokens=list(found.token_counts),
         truncated=list(found.truncated),
         model=found.model_id,
         provider=found.provider,

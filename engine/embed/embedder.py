@@ -150,21 +150,23 @@ class Embedder:
         """The most tokens read of one document, special tokens left out."""
         return self._framing.text_tokens
 
-    def embed(self, texts: Sequence[str], kind: Kind) -> Embeddings:
+    def embed(self, texts: Sequence[str], kind: Kind, *, truncate: bool = True) -> Embeddings:
         """Embeds texts; `embed_steps` with all its steps taken.
 
         Args:
             texts: At least one, none of them blank. What exceeds `max_tokens` is cut, and said.
+            truncate: Without, a text that exceeds it is refused, and nothing is embedded.
             kind: "query" for what is searched with, "document" for what is searched. Queries are
                 embedded before documents that wait.
 
         Raises:
             EmptyInput: No text, or a blank one; the message names its index.
             InvalidInput: Not a string, or not Unicode text; the message names its index.
+            TextTooLong: A text is not to be cut; the message names the first one's index.
             ModelBroken: The model failed on its own tokens.
             Unavailable: The embedder was closed.
         """
-        with closing(self.embed_steps(texts, kind)) as steps:
+        with closing(self.embed_steps(texts, kind, truncate=truncate)) as steps:
             return Embeddings.of(steps, self.spec.model_id)
 
     @contextmanager
@@ -182,9 +184,13 @@ class Embedder:
         background = Background(self.spec, framing.padding_id, threads, most)
         yield lambda texts: background.run(list(map(framing.row, framing.contents(texts))))
 
-    def embed_steps(self, texts: Sequence[str], kind: Kind) -> EmbeddingSteps:
+    def embed_steps(
+        self, texts: Sequence[str], kind: Kind, *, truncate: bool = True
+    ) -> EmbeddingSteps:
         """Embeds texts one batch a step; what `embed` raises comes with the steps."""
-        return EmbeddingSteps(self._pool, lambda: self._begun(texts, kind), self.max_tokens)
+        return EmbeddingSteps(
+            self._pool, lambda: self._begun(texts, kind, truncate), self.max_tokens
+        )
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each whole text, special tokens and query prefix left out.
@@ -218,10 +224,14 @@ class Embedder:
         """Frees the model; embedding afterwards raises Unavailable."""
         self._closing()
 
-    def _begun(self, texts: Sequence[str], kind: Kind) -> tuple[Call, list[int]]:
+    def _begun(
+        self, texts: Sequence[str], kind: Kind, truncate: bool
+    ) -> tuple[Call, list[int]]:
         """A call for these texts, and each text's tokens before it was cut."""
         prefix = self.spec.query_prefix if kind == "query" else ""
         contents = self._framing.contents(texts, prefix)
+        if not truncate:
+            self._framing.refuse_longer(contents)
         call = Call(list(map(self._framing.row, contents)), is_query=kind == "query")
         return call, [len(content) + self._framing.special_tokens for content in contents]
 

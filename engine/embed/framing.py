@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.embed.calls import Row
-from engine.errors import EmptyInput, InvalidInput, ModelBroken
+from engine.errors import EmptyInput, InvalidInput, ModelBroken, TextTooLong
 from engine.text.counting import TokenCounts
 from engine.text.tokenizer import Tokenizer
 
@@ -54,6 +54,16 @@ class Framing:
         _refuse_other_types(texts)
         _refuse_empty(texts)
         return self._tokenizer.encode_batch([prefix + text for text in texts])
+
+    def refuse_longer(self, contents: Sequence[Row]) -> None:
+        """Raises TextTooLong for the first text that would be cut, naming its index."""
+        for index, content in enumerate(contents):
+            if len(content) > self.text_tokens:
+                raise TextTooLong(
+                    f"Text {index} has {len(content):,} tokens, the model reads "
+                    f"{self.text_tokens:,}; shorten or divide it, or let it be cut "
+                    "(truncate=true)."
+                )
 
     def row(self, content: Row) -> list[int]:
         """A text's ids between the special tokens, cut to what the model reads."""
