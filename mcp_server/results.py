@@ -10,8 +10,8 @@ from pydantic.json_schema import SkipJsonSchema
 class Side(BaseModel):
     """What one way of searching says of a passage."""
 
-    rank: int = Field(description="0: not among its best, but looked up.")
-    raw: float = Field(description="BM25, or cosine similarity.")
+    rank: int = Field(description="0: looked up only.")
+    raw: float = Field(description="BM25 or cosine.")
     share: float = Field(description="0 to 1, before weighing.")
 
 
@@ -23,7 +23,7 @@ class Explanation(BaseModel):
         default=None, description="Left out: not found by words."
     )
     meaning: Side | SkipJsonSchema[None] = None
-    verbatim: float = Field(description="Part of quoted phrases and identifiers held as typed.")
+    verbatim: float = Field(description="Part of what is quoted that it holds.")
 
 
 class Passage(BaseModel):
@@ -39,12 +39,12 @@ class Passage(BaseModel):
     collection: str = ""
     score: float = Field(description="0 to 1; compares within one answer only.")
     text: str
-    cut: bool = Field(default=False, description="The passage goes on around it: get_document.")
+    cut: bool = Field(default=False, description="get_document shows more.")
     highlights: list[list[int]] = Field(
         default_factory=list[list[int]],
-        description="Words looked for: [start, end) in characters of text.",
+        description="Words looked for: [start, end) in text.",
     )
-    copies: int = Field(default=0, description="Other places that say the same, not listed.")
+    copies: int = Field(default=0, description="Places that say the same.")
     explanation: Explanation | SkipJsonSchema[None] = None
 
 
@@ -78,7 +78,7 @@ class CollectionEntry(BaseModel):
     name: str
     root: str
     documents: int
-    is_there: bool = Field(description="False: nothing is at its root now, what is indexed stays.")
+    is_there: bool = Field(description="Whether its root is there now.")
 
 
 class SkippedFile(BaseModel):
@@ -182,7 +182,7 @@ class IndexEntry(BaseModel):
     embedded: int = Field(default=0, description="Texts with a vector of the model in use.")
     vector_search: str = ""
     collections: list[CollectionEntry] = Field(default_factory=list[CollectionEntry])
-    indexing: str = Field(default="", description="What is being indexed now, and how far.")
+    indexing: str = Field(default="", description="How far indexing is.")
     problem: str = Field(default="", description="Why it cannot be used as it should, or empty.")
 
 
