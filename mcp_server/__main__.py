@@ -110,6 +110,9 @@ def _backup(parser: argparse.ArgumentParser) -> None:
 def _embed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", nargs="+", help="texts; - reads lines from stdin")
     parser.add_argument("--kind", choices=["document", "query"], default="document")
+    parser.add_argument(
+        "--no-truncate", action="store_true", help="refuse texts longer than the model reads"
+    )
     _json(parser)
 
 

@@ -69,7 +69,6 @@ Kind = Annotated[
     Literal["document", "query"],
     Field(description="query: a question."),
 ]
-Truncate = Annotated[bool, Field(description="false refuses texts that would be cut.")]
 Encoding = Annotated[
     Literal["float", "base64"],
     Field(description="base64: little-endian float32, shorter."),

@@ -139,15 +139,13 @@ class Gateway:
         """
         return self._loading.model(place, context)
 
-    async def embedded(
-        self, embedder: Embedder, texts: Sequence[str], kind: Kind, *, truncate: bool = True
-    ) -> Embeddings:
+    async def embedded(self, embedder: Embedder, texts: Sequence[str], kind: Kind) -> Embeddings:
         """The vectors of texts; a caller who is cancelled leaves once a run under way has ended.
 
         Raises:
             EngineError: As `Embedder.embed` does.
         """
-        steps = embedder.embed_steps(texts, kind, truncate=truncate)
+        steps = embedder.embed_steps(texts, kind)
         async with concurrency.Queue(steps.close).steps(steps) as coming:
             return Embeddings.of([batch async for batch in coming], embedder.spec.model_id)
 

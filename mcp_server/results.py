@@ -127,7 +127,7 @@ class EmbedResult(BaseModel):
     embeddings: list[list[float]] | list[str]
     dimensions: int
     prompt_tokens: int
-    tokens: list[int] = Field(description="That the model read of each text.")
+    tokens: list[int] = Field(description="Read of each text.")
     truncated: list[int] = Field(description="Indices of texts cut to the model's limit.")
     model: str
     provider: str = Field(description="What made these vectors, most first: npu, cpu.")

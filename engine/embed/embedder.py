@@ -224,9 +224,7 @@ class Embedder:
         """Frees the model; embedding afterwards raises Unavailable."""
         self._closing()
 
-    def _begun(
-        self, texts: Sequence[str], kind: Kind, truncate: bool
-    ) -> tuple[Call, list[int]]:
+    def _begun(self, texts: Sequence[str], kind: Kind, truncate: bool) -> tuple[Call, list[int]]:
         """A call for these texts, and each text's tokens before it was cut."""
         prefix = self.spec.query_prefix if kind == "query" else ""
         contents = self._framing.contents(texts, prefix)

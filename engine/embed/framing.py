@@ -61,8 +61,7 @@ class Framing:
             if len(content) > self.text_tokens:
                 raise TextTooLong(
                     f"Text {index} has {len(content):,} tokens, the model reads "
-                    f"{self.text_tokens:,}; shorten or divide it, or let it be cut "
-                    "(truncate=true)."
+                    f"{self.text_tokens:,}; shorten or divide it, or let it be cut."
                 )
 
     def row(self, content: Row) -> list[int]:

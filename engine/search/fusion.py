@@ -5,7 +5,7 @@ Rule: only the first 200 of either list earn points, and those below follow by t
 asking for more never changes the order of what came before.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from types import MappingProxyType
@@ -86,6 +86,7 @@ def fuse(
     share: float = _USUAL_SHARE,
     method: FusionMethod = "min-max",
     similarities: Mapping[int, float] = _NO_SIMILARITIES,
+    vectorless: Collection[int] = (),
 ) -> list[Fused]:
     """The texts of both lists, best first; equals by their better rank, then the older first.
 
@@ -99,6 +100,7 @@ def fuse(
         share: How much the dense part counts, from 0 to 1.
         method: How scores are made comparable.
         similarities: Of the texts that `uncompared` names, as far as they have vectors.
+        vectorless: The others of them: their words count alone, as they have nothing else to show.
     """
     if not (lexical and dense):
         share = 1.0 if dense else 0.0
@@ -106,7 +108,12 @@ def fuse(
     lowest = min([*_scores(dense), *similarities.values()], default=0.0)
     by_meaning = _parts(dense, similarities, method, lowest)
     fused = [
-        _fused(text_id, share, by_words.get(text_id), by_meaning.get(text_id))
+        _fused(
+            text_id,
+            0.0 if text_id in vectorless else share,
+            by_words.get(text_id),
+            by_meaning.get(text_id),
+        )
         for text_id in dict.fromkeys([*by_words, *(one.text_id for one in dense)])
     ]
     return sorted(fused, key=lambda one: (-one.score, one.best_rank, one.text_id))

@@ -138,8 +138,15 @@ def _fused(
         return fuse(by_words, (), dense_share(query))
     vector = question.vectors[0]
     by_meaning = store.nearest(vector, depth, request.where)
-    told = store.similarities(vector, uncompared(by_words, by_meaning))
-    return fuse(by_words, by_meaning, dense_share(query), similarities=told)
+    asked = uncompared(by_words, by_meaning)
+    told = store.similarities(vector, asked)
+    return fuse(
+        by_words,
+        by_meaning,
+        dense_share(query),
+        similarities=told,
+        vectorless=set(asked) - told.keys(),
+    )
 
 
 def _degraded(store: Store, mode: Mode, question: Embeddings | None, why_not: str) -> str:

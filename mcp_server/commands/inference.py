@@ -20,7 +20,7 @@ def embed(arguments: argparse.Namespace, settings: Settings) -> int:
     """Prints a unit vector a text: its beginning for people, all of it as JSON."""
     texts = sys.stdin.read().splitlines() if arguments.text == ["-"] else arguments.text
     with embedding_engine(settings) as opened, opened.embedder.lease() as embedder:
-        found = embedder.embed(texts, arguments.kind)
+        found = embedder.embed(texts, arguments.kind, truncate=not arguments.no_truncate)
     result = reports.embeddings(found, "float")
     if arguments.json:
         print_json(result.model_dump())

@@ -27,14 +27,13 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
         context: Context[Any, Any],
         kind: words.Kind = "document",
         encoding: words.Encoding = "float",
-        truncate: words.Truncate = True,
     ) -> Annotated[CallToolResult, EmbedResult]:
         """Turns texts into unit vectors, for programs. To find passages use semantic_search
         instead."""
         async with gateway.model(gateway.engine.embedder, context) as embedder:
             _check_size(len(texts), embedder.dimensions, encoding)
             async with gateway.embeddings.slot():
-                found = await gateway.embedded(embedder, texts, kind, truncate=truncate)
+                found = await gateway.embedded(embedder, texts, kind)
         result = reports.embeddings(found, encoding)
         return answer(rendering.embeddings(result), result)
 

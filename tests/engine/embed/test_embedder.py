@@ -11,7 +11,7 @@ from onnx import TensorProto
 
 from engine.embed.embedder import Embedder, EmbedderOptions
 from engine.embed.embeddings import Embeddings
-from engine.errors import EmptyInput, InvalidInput, ModelBroken, Unavailable
+from engine.errors import EmptyInput, InvalidInput, ModelBroken, TextTooLong, Unavailable
 from engine.models import folder
 from engine.models.spec import EmbedderSpec, ModelSpec
 
@@ -89,6 +89,13 @@ def test_a_text_of_10000_words_is_cut_and_said_and_its_neighbours_are_not(minilm
     assert embeddings.token_counts == (3, 256, 3)
     neighbours = minilm.embed(["before", "after"], "document")
     assert alike(embeddings.vectors[[0, 2]], neighbours.vectors, 1e-5)
+
+
+def test_a_long_text_that_must_not_be_cut_is_refused_by_its_index(minilm: Embedder) -> None:
+    with pytest.raises(TextTooLong, match="Text 1 has 10,000 tokens, the model reads 254"):
+        minilm.embed(["before", "word " * 10_000, "after"], "document", truncate=False)
+    fitting = ["before", "word " * 254]
+    assert minilm.embed(fitting, "document", truncate=False).truncated == ()
 
 
 def test_a_text_of_a_megabyte_and_one_of_control_characters_are_embedded(minilm: Embedder) -> None:

@@ -120,3 +120,12 @@ def test_identifiers_lean_on_words_and_long_questions_on_meaning() -> None:
     usual = dense_share(read_query("how to keep an index fresh"))
     long = " ".join(f"word{number}" for number in range(40))
     assert dense_share(read_query("foo.bar()")) < usual < dense_share(read_query(long))
+
+
+def test_a_text_without_a_vector_is_judged_by_its_words_alone() -> None:
+    lexical = [Candidate(1, 8.0), Candidate(2, 4.0)]
+    dense = [Candidate(3, 0.6), Candidate(2, 0.5)]
+    fused = {one.text_id: one for one in fuse(lexical, dense, 0.65, vectorless={1})}
+    assert (fused[1].score, fused[1].dense_share) == (1.0, 0.0)
+    assert fused[3].score == pytest.approx(0.65)
+    assert fused[1].dense is None
