@@ -30,6 +30,7 @@ def order(ranked: Any) -> list[int]:
     [
         ("--pre", "pre --prefix pre-release --pre-x pre", "pip install --pre"),
         ("what is in 38.101?", "38 101 138.101 38.1012", "see TS 38.101."),
+        ("foo.bar", "foo.bark kfoo.bar foo.barx", "then foo.bar returns"),
         ("foo.bar()", "foo bar foo.bar foo.bar", "then foo.bar() returns"),
         ('"the exact words"', "exact the words the exactwords", "here The exact\n words are"),
         ("C++", "C c C", "written in C++"),
