@@ -21,7 +21,8 @@ _DROPPED = """
 """
 _STOP_WORDS = frozenset(_DROPPED.split())
 
-# A question's words beyond these change little, and each costs time in a large index.
+# A question's words beyond these change little, and each costs time: terms in a large index, words
+# and verbatim phrases in every passage that is shown.
 _MOST_TERMS = 64
 # The parts of "well-known" mean something each, those of "IL-6" and "x-ray" only together.
 _SHORTEST_MEANING = 3
@@ -116,8 +117,10 @@ def read_query(text: str) -> Query:
         verbatim = kept
     return Query(
         terms=tuple(f'"{spaced(term)}"' for term in terms),
-        words=tuple(_distinct(word for piece in kept for word in _shown_words(piece))),
-        verbatim=tuple(_distinct(piece.text for piece in verbatim)),
+        words=tuple(
+            _distinct(word for piece in kept for word in _shown_words(piece))[:_MOST_TERMS]
+        ),
+        verbatim=tuple(_distinct(piece.text for piece in verbatim)[:_MOST_TERMS]),
         is_verbatim=bool(verbatim) and len(verbatim) == len(kept),
     )
 

@@ -179,8 +179,14 @@ def test_ten_thousand_random_questions_are_read_and_searched(index: Any) -> None
 def test_a_very_long_question_is_cut_to_what_a_search_can_bear(index: Any) -> None:
     index.add(["word7"])
     text = " ".join(f"word{number} x-{number}" for number in range(100_000))
-    assert len(read_query(text).terms) == 64
+    read = read_query(text)
+    assert [len(read.terms), len(read.words), len(read.verbatim)] == [64, 64, 0]
     assert index.find(text) == [0]
+
+
+def test_of_very_many_quoted_phrases_some_are_looked_for() -> None:
+    read = read_query(" ".join(f'"the phrase {number}"' for number in range(300)))
+    assert [len(read.terms), len(read.verbatim)] == [64, 64]
 
 
 @pytest.mark.parametrize(
