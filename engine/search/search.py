@@ -24,6 +24,9 @@ Mode = Literal["hybrid", "dense", "keyword"]
 DEEPEST = 10_000
 """How far down a list of passages may be asked for."""
 
+# So many times as many are looked at where too many of them are alike.
+_DEEPER = 4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest:
@@ -79,11 +82,7 @@ def search(
     generation = store.statistics().generation
     query = read_query(request.query)
     last = min(request.offset + request.limit, DEEPEST)
-    fused = _fused(store, request, query, question, last)
-    candidates = [
-        Candidate(one.text_id, one.score) for one in worth_reading(fused, query, last + 1)
-    ]
-    ranked = rank(fused, store.hits(candidates, request.where), query)
+    ranked = _ranked(store, request, query, question, last + 1)
     if request.is_diverse and question is not None:
         ranked = diversify(ranked, store.vectors([one.fused.text_id for one in ranked[:DEPTH]]))
     return Matches(
@@ -126,11 +125,37 @@ def lacking(store: Store) -> str:
     )
 
 
+def _ranked(
+    store: Store, request: SearchRequest, query: Query, question: Embeddings | None, wanted: int
+) -> list[Ranked]:
+    """As many passages as are wanted or more, if there are: of those alike one is shown."""
+    depth = max(DEPTH, 2 * wanted)
+    while True:
+        fused = _fused(store, request, query, question, depth)
+        ranked = _read(store, request, query, fused, wanted)
+        are_all = len(fused) < depth  # Neither of the two lists was cut.
+        if len(ranked) >= wanted or are_all or depth >= DEEPEST:
+            return ranked
+        depth = min(_DEEPER * depth, DEEPEST)
+
+
+def _read(
+    store: Store, request: SearchRequest, query: Query, fused: Sequence[Fused], wanted: int
+) -> list[Ranked]:
+    """The best in order, from as few passages as it takes."""
+    limit = wanted
+    while True:
+        worth = worth_reading(fused, query, limit)
+        candidates = [Candidate(one.text_id, one.score) for one in worth]
+        ranked = rank(fused, store.hits(candidates, request.where), query)
+        if len(ranked) >= wanted or len(worth) == len(fused):
+            return ranked
+        limit *= _DEEPER
+
+
 def _fused(
-    store: Store, request: SearchRequest, query: Query, question: Embeddings | None, last: int
+    store: Store, request: SearchRequest, query: Query, question: Embeddings | None, depth: int
 ) -> list[Fused]:
-    # Of a text that several passages share, and of those alike, one is shown: some more are wanted.
-    depth = max(DEPTH, 2 * (last + 1))
     by_words: Sequence[Candidate] = ()
     if request.mode != "dense" or question is None:
         by_words = store.lexical(query.terms, depth, request.where)
