@@ -19,6 +19,7 @@ from engine import __version__
 from engine.corpus import KINDS
 from engine.errors import EngineError
 from mcp_server import settings
+from mcp_server.plain import plain
 
 Add = Callable[[argparse.ArgumentParser], object]
 
@@ -188,10 +189,10 @@ def _run(arguments: argparse.Namespace) -> int:
         module = importlib.import_module(f"mcp_server.commands.{COMMANDS[arguments.command][0]}")
         return int(getattr(module, arguments.command)(arguments, chosen))
     except settings.BadSetting as error:
-        errors.print(f"npu-gateway: {error}", markup=False)
+        errors.print(plain(f"npu-gateway: {error}"), markup=False)
         return 2
     except EngineError as error:
-        errors.print(f"npu-gateway: {error}", markup=False)
+        errors.print(plain(f"npu-gateway: {error}"), markup=False)
         return 1
     except KeyboardInterrupt:
         errors.print("npu-gateway: interrupted", markup=False)

@@ -11,6 +11,7 @@ from engine.errors import EngineError, InvalidInput
 from mcp_server import passages, rendering
 from mcp_server.lifespan import Gateway
 from mcp_server.passages import Asked
+from mcp_server.plain import in_a_line
 
 _PASSAGES = 6
 _CHARACTERS = 3_000
@@ -38,7 +39,7 @@ def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
         if not found.passages:
             return f"{question}\n\n({rendering.search(found)})"
         quoted = [
-            f"[{number}] {one.path} lines {one.line_start}-{one.line_end}\n{one.text}"
+            f"[{number}] {in_a_line(one.path)} lines {one.line_start}-{one.line_end}\n{one.text}"
             for number, one in enumerate(found.passages, 1)
         ]
         return "\n\n".join(

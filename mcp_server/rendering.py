@@ -9,6 +9,7 @@ from itertools import groupby
 
 from engine.documents.progress import IndexProgress
 from mcp_server import placement
+from mcp_server.plain import in_a_line
 from mcp_server.results import (
     AnswersEntry,
     CollectionEntry,
@@ -26,6 +27,7 @@ from mcp_server.results import (
     SearchResult,
     ShapeEntry,
     Side,
+    SkippedFile,
     StatusResult,
 )
 
@@ -55,10 +57,11 @@ def _nothing_found(result: SearchResult) -> str:
 
 def _passage(passage: Passage) -> str:
     facts = (
-        f"[{passage.score:.2f}] {passage.path} lines {passage.line_start}-{passage.line_end}",
+        f"[{passage.score:.2f}] {in_a_line(passage.path)} "
+        f"lines {passage.line_start}-{passage.line_end}",
         _pages(passage),
-        passage.heading,
-        passage.collection and f"in {passage.collection}",
+        in_a_line(passage.heading),
+        passage.collection and f"in {in_a_line(passage.collection)}",
         f"id {passage.document_id}",
         f"{count(passage.copies, 'copy', 'copies')} elsewhere" if passage.copies else "",
         explanation(passage.explanation) if passage.explanation else "",
@@ -96,11 +99,11 @@ def documents(page: DocumentPage) -> str:
     if not (page.total or page.collections):
         return f"Nothing is indexed yet. {HOW_TO_INDEX}."
     lines = [
-        f"{one.document_id}  {one.path}  ({one.title}; {one.kind}, {_length(one)}, "
-        f"{count(one.chunks, 'chunk')})"
+        f"{one.document_id}  {in_a_line(one.path)}  ({in_a_line(one.title)}; {one.kind}, "
+        f"{_length(one)}, {count(one.chunks, 'chunk')})"
         for one in page.documents
     ]
-    lines += [f"{file.path}: {file.reason}" for file in page.skipped_files]
+    lines += [_left_out(file) for file in page.skipped_files]
     shown = f"{len(lines)} of {page.total:,}"
     more = f"More: list_documents cursor={page.next_cursor}" if page.next_cursor else ""
     return "\n".join(filter(None, [*map(collection, page.collections), shown, *lines, more]))
@@ -111,10 +114,20 @@ def _length(entry: DocumentEntry) -> str:
     return pages + count(entry.lines, "line")
 
 
+def skipped(file: SkippedFile) -> str:
+    """A file that was left out, in a line."""
+    return f"skipped {_left_out(file)}"
+
+
+def _left_out(file: SkippedFile) -> str:
+    return in_a_line(f"{file.path}: {file.reason}")
+
+
 def collection(entry: CollectionEntry) -> str:
     """A collection in a line."""
     gone = "" if entry.is_there else "; its folder is not there now, what is indexed stays"
-    return f"collection {entry.name}: {entry.root}, {count(entry.documents, 'document')}{gone}"
+    place = in_a_line(f"{entry.name}: {entry.root}")
+    return f"collection {place}, {count(entry.documents, 'document')}{gone}"
 
 
 def index(result: IndexResult) -> str:
@@ -123,9 +136,11 @@ def index(result: IndexResult) -> str:
         f"{result.indexed} indexed, {result.unchanged} unchanged, {result.removed} removed, "
         f"{result.skipped} skipped; {count(result.documents, 'document')} in the index now."
     ]
-    lines += [f"not looked into: {file.reason}" for file in result.unavailable]
-    lines += [f"skipped {file.path}: {file.reason}" for file in result.skipped_files]
-    lines += [f"no Unicode, read by a guess: {path}" for path in result.guessed_encodings]
+    lines += [f"not looked into: {in_a_line(file.reason)}" for file in result.unavailable]
+    lines += map(skipped, result.skipped_files)
+    lines += [
+        f"no Unicode, read by a guess: {in_a_line(path)}" for path in result.guessed_encodings
+    ]
     if result.skipped > len(result.skipped_files):
         lines.append(f"... and {result.skipped - len(result.skipped_files)} more skipped.")
     if result.lacking:
@@ -145,7 +160,7 @@ def progress(step: IndexProgress) -> str:
     else:
         what = "looking"
     left = f", {_duration(step.seconds_left)} left" if step.seconds_left else ""
-    return " ".join(filter(None, [f"{what}{left}", step.path]))
+    return " ".join(filter(None, [f"{what}{left}", in_a_line(step.path)]))
 
 
 def _duration(seconds: float) -> str:

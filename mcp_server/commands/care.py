@@ -28,7 +28,7 @@ def collections(arguments: argparse.Namespace, settings: Settings) -> int:
     for entry in known:
         results().print(rendering.collection(entry), markup=False)
     for file in skipped:
-        results().print(f"skipped {file.path}: {file.reason}", markup=False)
+        results().print(rendering.skipped(reports.skipped(file)), markup=False)
     if not known:
         notes().print("Nothing is indexed yet; to add a folder: npu-gateway index DIR")
     return 0

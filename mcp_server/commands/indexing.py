@@ -13,6 +13,7 @@ from engine.errors import InvalidInput
 from engine.library import Library
 from mcp_server import rendering, reports
 from mcp_server.commands.opening import embedding_engine, notes, print_json, results
+from mcp_server.plain import in_a_line
 from mcp_server.settings import Settings
 
 _SHOWN_FILES = 20
@@ -105,7 +106,7 @@ def _shown(steps: Generator[IndexProgress]) -> IndexProgress:
                 description=last.phase,
                 completed=last.texts_done if embeds else last.files_done,
                 total=(last.texts_total if embeds else last.files_total) or None,
-                path=Path(last.path).name,
+                path=in_a_line(Path(last.path).name),
             )
     assert last is not None
     return last

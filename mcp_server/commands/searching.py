@@ -1,7 +1,6 @@
 """The command search: the user's own documents, from a shell."""
 
 import argparse
-import unicodedata
 from collections.abc import Sequence
 
 from rich.text import Text
@@ -11,17 +10,13 @@ from engine.search.narrowing import Narrowing
 from mcp_server import passages, rendering
 from mcp_server.commands.opening import embedding_engine, notes, print_json, results
 from mcp_server.passages import Asked
+from mcp_server.plain import in_a_line, plain
 from mcp_server.results import Passage, SearchResult
 from mcp_server.settings import Settings
 
 _SNIPPET_CHARACTERS = 600
 _WHOLE = 10_000_000
 """More characters than any passage has."""
-
-_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Signs that change the direction of the text behind them, and so what seems to stand where."""
-
-_INSTEAD = "\N{REPLACEMENT CHARACTER}"
 
 
 def search(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -76,22 +71,13 @@ def _print_passage(passage: Passage) -> None:
     page = f" page {passage.page}" if passage.page else ""
     place = Text.assemble(
         (f"{passage.score:.2f} ", "bold green"),
-        (_plain(lines), "bold"),
-        (_plain(f"{page} {passage.heading}"), "dim"),
+        (in_a_line(lines), "bold"),
+        (in_a_line(f"{page} {passage.heading}"), "dim"),
     )
     results().print(place)
     if passage.explanation:
         results().print(rendering.explanation(passage.explanation), style="dim", markup=False)
-    text = Text(_plain(passage.text))
+    text = Text(plain(passage.text))
     for start, end in passage.highlights:
         text.stylize("bold yellow", start, end)
     results().print(text.append(" ...\n" if passage.cut else "\n"))
-
-
-def _plain(text: str) -> str:
-    """The same characters without those by which a document could steer the terminal."""
-    return "".join(_INSTEAD if _steers(sign) else sign for sign in text.replace("\r\n", " \n"))
-
-
-def _steers(sign: str) -> bool:
-    return sign in _TURNS or (sign not in "\n\t" and unicodedata.category(sign) == "Cc")
