@@ -12,6 +12,8 @@ from engine.errors import CollectionNotFound, InvalidInput
 from engine.store.near_names import nearest_words, unknown_collection
 
 _NS = 1_000_000_000
+# Longer than any path; SQLite refuses those of 50,000 bytes.
+_LONGEST_PATTERN = 5_000
 # The largest number that an index holds: in 2262.
 _LATEST = 2**63 - 1
 
@@ -37,7 +39,7 @@ def narrowed(wanted: Narrowing, known: Sequence[Collection]) -> Filter:
 
     Raises:
         CollectionNotFound: There is no collection of a name; the message names near ones.
-        InvalidInput: A kind is none, or a time is not ISO 8601.
+        InvalidInput: A kind is none, a time is not ISO 8601, or a pattern is too long.
     """
     roots = {one.name: one.root for one in known}
     for name in wanted.collections:
@@ -47,6 +49,8 @@ def narrowed(wanted: Narrowing, known: Sequence[Collection]) -> Filter:
         if kind not in KINDS:
             near = nearest_words(kind, KINDS) or list(KINDS)
             raise InvalidInput(f'No file is of the kind "{kind[:100]}"; say {" or ".join(near)}.')
+    if any(len(pattern) > _LONGEST_PATTERN for pattern in wanted.paths):
+        raise InvalidInput(f"A pattern of paths may have {_LONGEST_PATTERN:,} characters at most.")
     return Filter(
         roots=tuple(roots[name] for name in wanted.collections),
         path_globs=tuple(wanted.paths),

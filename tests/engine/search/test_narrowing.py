@@ -64,3 +64,8 @@ def test_what_is_no_time_is_refused_by_name(text):
 def test_patterns_and_metadata_are_handed_on():
     found = narrowed(Narrowing(paths=["docs/**"], metadata={"author": "Ann"}), ())
     assert (found.path_globs, found.metadata) == (("docs/**",), (("author", "Ann"),))
+
+
+def test_a_pattern_longer_than_any_path_is_refused():
+    with pytest.raises(InvalidInput, match="A pattern of paths may have 5,000 characters at most"):
+        narrowed(Narrowing(paths=["*.md", "a" * 60_000]), ())
