@@ -1,7 +1,7 @@
 """Cursors: where the next page of a list begins, in a form that callers only hand back.
 
-Rule: a cursor of a search is good for the same question and an unchanged index, so that pages
-neither repeat a passage nor leave one out.
+Rule: a cursor of a search is good for the same question, an unchanged index and the same way of
+searching it, so that pages neither repeat a passage nor leave one out.
 """
 
 import base64
@@ -16,7 +16,7 @@ from typing import Any
 
 from engine.errors import InvalidInput
 
-_PLACE = re.compile(r"([0-9a-f]{8})-(\d{1,18})-(\d{1,9})")
+_PLACE = re.compile(r"([0-9a-f]{8})-([0-9a-f]{8})-(\d{1,9})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +25,29 @@ class Place:
 
     offset: int
     """Passages on the pages before."""
-    generation: int | None = None
-    """Of the index that they were found in; None on the first page."""
+    state: str = ""
+    """What they were found in, by `state`; empty on the first page."""
 
 
-def next_page(question: Mapping[str, Any], generation: int, offset: int) -> str:
+def state(generation: int, model_id: str) -> str:
+    """What a page was found in.
+
+    Args:
+        generation: Of the index.
+        model_id: Of the embedder that searched it; empty where words had to do.
+    """
+    return _digest({"generation": generation, "model": model_id})
+
+
+def next_page(question: Mapping[str, Any], found_in: str, offset: int) -> str:
     """The cursor of the page behind so many passages.
 
     Args:
         question: Everything that decides what is found, and in which order.
-        generation: Of the index.
+        found_in: The `state` of this one.
         offset: Passages shown so far.
     """
-    return f"{_digest(question)}-{generation}-{offset}"
+    return f"{_digest(question)}-{found_in}-{offset}"
 
 
 def place(cursor: str, question: Mapping[str, Any]) -> Place:
@@ -54,15 +64,15 @@ def place(cursor: str, question: Mapping[str, Any]) -> Place:
             "cursor is not one that semantic_search gave for this query with these filters and "
             "this mode; leave it out to start at the first page."
         )
-    return Place(offset=int(read[3]), generation=int(read[2]))
+    return Place(offset=int(read[3]), state=read[2])
 
 
-def check_unchanged(place: Place, generation: int) -> None:
-    """Raises `InvalidInput` if the index is another than on the page before."""
-    if place.generation not in (None, generation):
+def check_unchanged(place: Place, found_in: str) -> None:
+    """Raises `InvalidInput` if the page before was found in another state."""
+    if place.state not in ("", found_in):
         raise InvalidInput(
-            "The index has changed since that page, so its cursor leads nowhere; leave cursor out "
-            "to search anew."
+            "The index has changed since that page, or the embedding model has come or gone, so "
+            "its cursor leads nowhere; leave cursor out to search anew."
         )
 
 

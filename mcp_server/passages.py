@@ -81,10 +81,11 @@ def result(library: Library, asked: Asked, found: Matches) -> SearchResult:
     """The passages that were found, as many and as long as fit.
 
     Raises:
-        InvalidInput: The index is another than on the page before, or not one passage fits.
+        InvalidInput: The page before was found in another state, or not one passage fits.
     """
     place = asked.place()
-    cursors.check_unchanged(place, found.generation)
+    state = cursors.state(found.generation, found.model_id)
+    cursors.check_unchanged(place, state)
     evidence = library.evidence(found.query)
     collections = library.store().collections()
     documents = library.index_statistics().documents
@@ -100,9 +101,7 @@ def result(library: Library, asked: Asked, found: Matches) -> SearchResult:
             ],
             notice=rendering.UNTRUSTED if shown else "",
             degraded=found.degraded,
-            next_cursor=cursors.next_page(asked.question(), found.generation, end)
-            if has_more
-            else "",
+            next_cursor=cursors.next_page(asked.question(), state, end) if has_more else "",
             documents=documents,
             model=found.model_id,
             provider=found.provider,

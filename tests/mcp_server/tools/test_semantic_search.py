@@ -201,7 +201,7 @@ async def test_what_is_narrowed_to_nothing_says_so(client):
         ({"modified_after": "yesterday"}, "modified_after must be a day"),
         ({"modified_before": "2026-13-01"}, "modified_before must be a day"),
         ({"cursor": "garbage"}, "leave it out"),
-        ({"cursor": "00000000-1-8"}, "leave it out"),
+        ({"cursor": "00000000-00000000-8"}, "leave it out"),
         ({"max_tokens": 199}, "max_tokens: input should be greater"),
         ({"max_tokens": 16_001}, "max_tokens: input should be less"),
         ({"mode": "lexical"}, "mode: input should be 'hybrid', 'dense' or 'keyword'"),
@@ -402,6 +402,17 @@ async def test_keyword_search_needs_no_model_and_is_not_degraded(shelf):
     assert "/no/such/model" in result.content[0].text
 
 
+async def test_a_page_found_by_words_alone_is_not_followed_by_one_found_by_meaning(client, shelf):
+    engine = Engine(options(replace(shelf.settings, embedder="/no/such/model")))
+    async with Client(build(engine, shelf.settings)) as wordy:
+        page = await search(wordy, "tea pot", top_k=2)
+        again = await search(wordy, "tea pot", top_k=2, cursor=page["next_cursor"])
+    engine.close()
+    assert again["passages"]
+    sentence = await refusal(client, query="tea pot", cursor=page["next_cursor"])
+    assert "embedding model has come or gone" in sentence
+
+
 # Whatever is asked.
 
 PIECES = [
@@ -422,7 +433,7 @@ def hostile(source: random.Random) -> dict[str, Any]:
     }
     words = source.sample(PIECES, 3)
     more = {
-        "cursor": source.choice(["", words[0], "ffffffff-1-1", "0" * 500]),
+        "cursor": source.choice(["", words[0], "ffffffff-ffffffff-1", "0" * 500]),
         "paths": [source.choice(["*", "[", "[]", "[!", "[z-a]", "**/*", words[1], "a" * 5_000])],
         "kinds": [source.choice(["text", "markdown", words[2]])],
         "collections": [source.choice(["notes", words[0]])],
