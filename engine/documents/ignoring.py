@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 import pathspec
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 from engine.documents.contents import read_contents
+from engine.documents.matching import quick
 from engine.documents.readers.interface import Unreadable, decode
 from engine.errors import InvalidInput
 
@@ -66,7 +68,8 @@ class Globs:
             InvalidInput: One of the patterns is none.
         """
         self._start = len(folder.rstrip(os.sep)) + 1
-        self._spec = pathspec.GitIgnoreSpec.from_lines(map(_checked, patterns))
+        compiled = [one for pattern in patterns for one in _checked(pattern)]
+        self._spec = pathspec.GitIgnoreSpec(compiled, backend="simple")
 
     def match(self, path: str, *, is_folder: bool = False) -> bool:
         """Whether they match a path below the folder, or a folder above it."""
@@ -113,7 +116,13 @@ def _read(folder: str, name: str) -> IgnoreFile | None:
         text = decode(read_contents(os.path.join(folder, name)).content)[0]
     except (OSError, Unreadable):
         return None
-    patterns = [one for line in text.split("\n") for one in _patterns(line.removesuffix("\r"))]
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    patterns = [
+        _Pattern(one.regex, bool(one.include))
+        for line in lines
+        for one in _patterns(line)
+        if one.regex is not None
+    ]
     return IgnoreFile(folder, name, tuple(reversed(patterns)))
 
 
@@ -133,21 +142,23 @@ def _way_to(path: str, is_folder: bool) -> Iterator[tuple[str, str]]:
         yield way[0]
 
 
-def _patterns(line: str) -> Iterator[_Pattern]:
+def _patterns(line: str) -> list[GitIgnoreSpecPattern]:
     """The pattern of a line; none of a comment or of what git cannot read either."""
     try:
         read = pathspec.GitIgnoreSpec.from_lines([line]).patterns
+        for pattern in read:
+            if pattern.regex is not None:
+                pattern.regex = re.compile(quick(pattern.regex.pattern))
     except (ValueError, re.error):
-        return
-    for pattern in read:
-        if pattern.include is not None and pattern.regex is not None:
-            yield _Pattern(pattern.regex, pattern.include)
+        return []
+    return [pattern for pattern in read if pattern.include is not None]
 
 
-def _checked(pattern: str) -> str:
-    if "\0" in pattern or "\n" in pattern or not list(_patterns(pattern)):
+def _checked(pattern: str) -> list[GitIgnoreSpecPattern]:
+    found = [] if "\0" in pattern or "\n" in pattern else _patterns(pattern)
+    if not found:
         raise InvalidInput(
             f'"{pattern[:100]}" is no pattern for file names; write them as in .gitignore, '
             "for instance *.md or drafts/."
         )
-    return pattern
+    return found
