@@ -65,7 +65,8 @@ class Extraction:
         """All that was added."""
         lines = tuple(self._lines)
         pages, blocks = tuple(self._pages), tuple(self._blocks)
-        return Reading("".join(lines), "", 0, lines, blocks, pages, metadata or {})
+        said = {name: cleaned(value) for name, value in (metadata or {}).items()}
+        return Reading("".join(lines), "", 0, lines, blocks, pages, said)
 
     def _add_part(self, text: str, read: Reader) -> None:
         if part := _BLANK_LINES.sub("\n\n", cleaned(text)).strip("\n").rstrip():

@@ -58,6 +58,11 @@ def test_metadata_gives_title_authors_and_language():
     assert dict(reading.metadata) == {"title": "Tides", "author": "Ada, Bo", "language": "python"}
 
 
+def test_metadata_holds_no_half_of_a_character():
+    reading = read_notebook(notebook(title="Tides \ud83d", authors=[{"name": "A\0da\udc00"}]))
+    assert (reading.metadata["title"], reading.metadata["author"]) == ("Tides \ufffd", "Ada\ufffd")
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"{", b'{"cells": []}', b"[" * 100_000])
 def test_what_is_no_notebook_is_refused(content):
     with pytest.raises(Unreadable, match="it is no notebook"):
