@@ -17,6 +17,8 @@ _OPENERS = ("|", ">", "{", "&", "*", "!")
 
 _MOST_NAMES = 50
 _LONGEST_VALUE = 500
+# Lists within lists: [[a link]] is one.
+_DEEPEST = 3
 
 
 def metadata_of(lines: Sequence[str]) -> dict[str, str]:
@@ -39,13 +41,14 @@ def metadata_of(lines: Sequence[str]) -> dict[str, str]:
     return dict(list(found.items())[:_MOST_NAMES])
 
 
-def _values(text: str) -> list[str]:
+def _values(text: str, depth: int = 0) -> list[str]:
     text = text.strip()
     if not text or text.startswith((*_OPENERS, "#")):
         return []
     if text[0] in "\"'" and (end := text.find(text[0], 1)) > 0:
         return [text[1:end]]
     text = _COMMENT.sub("", text).strip()
-    if text.startswith("[") and text.endswith("]"):
-        return [value for part in _PARTS.findall(text[1:-1]) for value in _values(part)]
+    if text.startswith("[") and text.endswith("]") and depth < _DEEPEST:
+        parts = _PARTS.findall(text[1:-1])
+        return [value for part in parts for value in _values(part, depth + 1)]
     return [text]

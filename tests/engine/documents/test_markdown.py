@@ -116,5 +116,10 @@ def test_front_matter_that_is_not_closed_or_not_at_the_top_is_text():
     assert read_markdown(b"text\n---\ntitle: x\n---\n").metadata == {}
 
 
+def test_lists_within_lists_are_read_to_a_depth():
+    assert _metadata("tags: [[a link], b]") == {"tags": "a link, b"}
+    assert _metadata(f"tags: {'[' * 495}{']' * 495}")["tags"].startswith("[[[")
+
+
 def test_front_matter_names_only_so_much():
     assert len(_metadata("\n".join(f"name{number}: x" for number in range(150)))) == 50
