@@ -17,12 +17,17 @@ from engine.documents.joining import joined
 from engine.documents.pieces import Divider, Piece
 from engine.documents.readers.interface import Reading
 
-CHUNKING = 2
-"""Number of these rules; a new one for every change makes all documents be cut anew."""
+_RULES = 2
+"""A new number for every change makes all documents be cut anew."""
 
 # Longer chunks blur what they are about; 256 to 400 tokens is where retrieval is best, and the
 # average is 73 % of the longest.
 _MOST_TOKENS = 440
+
+
+def chunking(max_tokens: int) -> int:
+    """A number for how documents are cut: others for other rules, and for other longest chunks."""
+    return _RULES + 1000 * (_MOST_TOKENS - _most(max_tokens))
 
 
 def cut(reading: Reading, count_tokens: CountTokens, max_tokens: int) -> list[Chunk]:
@@ -37,10 +42,14 @@ def cut(reading: Reading, count_tokens: CountTokens, max_tokens: int) -> list[Ch
         The chunks in order; none if the document has no words. Only a single character that is
         longer than `max_tokens` by itself makes a chunk that is longer.
     """
-    most = max(1, min(max_tokens, _MOST_TOKENS))
+    most = _most(max_tokens)
     costs = Costs(count_tokens, most)
     groups = _without_wordless(_groups(Divider(reading, costs, most)))
     return list(_chunks(reading, _fitting(groups, costs, max_tokens)))
+
+
+def _most(max_tokens: int) -> int:
+    return max(1, min(max_tokens, _MOST_TOKENS))
 
 
 def _groups(divider: Divider) -> Iterator[list[Piece]]:

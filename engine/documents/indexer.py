@@ -14,7 +14,7 @@ from pathlib import Path
 
 from engine.corpus import SkippedFile, document_id_of
 from engine.documents import collecting
-from engine.documents.chunker import CHUNKING, CountTokens
+from engine.documents.chunker import CountTokens, chunking
 from engine.documents.collecting import Wishes, collection_for
 from engine.documents.document_store import DocumentStore
 from engine.documents.embedding import EmbedDocuments, embed_lacking
@@ -115,14 +115,15 @@ class Indexer:
         yield from self._embedding(progress)
 
     def _require_chunking(self) -> None:
-        """Has documents cut anew that were cut by other rules.
+        """Has documents cut anew that were cut by other rules, or for a model that takes others.
 
         Cuts by estimated lengths last until there is a model, and take no place of better ones.
         """
+        number = chunking(self._cutting.max_tokens)
         if self._embed_documents is not None:
-            self._store.require_chunking(CHUNKING)
+            self._store.require_chunking(number)
         elif not self._store.statistics().vectors:
-            self._store.require_chunking(-CHUNKING)
+            self._store.require_chunking(-number)
 
     def _reading(
         self, seen: Survey, progress: IndexProgress

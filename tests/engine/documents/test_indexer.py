@@ -534,6 +534,18 @@ def test_documents_cut_by_other_rules_are_cut_anew(store, folder, index):
     assert index().unchanged == 200
 
 
+def test_documents_cut_for_a_model_that_takes_more_are_cut_anew(store, folder):
+    (folder / "a.txt").write_text(" ".join(f"word{number}" for number in range(3000)))
+    list(Indexer(store, embed, count_tokens, 510).run(folder))
+    store.use(EmbeddingSpace("shorter", "fingerprint-2", SPACE.dimensions))
+    (*_, last) = Indexer(store, embed, count_tokens, 254).run(folder)
+    assert (last.report.indexed, last.report.lacking_texts) == (1, 0)
+    ((_, chunks),) = _content(store).values()
+    assert max(chunk.token_count for chunk in chunks) <= 254
+    (*_, last) = Indexer(store, embed, count_tokens, 254).run(folder)
+    assert last.report.embedded_texts == 0
+
+
 def test_the_same_text_is_embedded_once(store, folder):
     for name in "abc":
         (folder / f"{name}.md").write_text("the same words\n")
