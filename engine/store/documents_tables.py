@@ -28,9 +28,6 @@ DOCUMENT_COLUMNS = DOCUMENT.count(",") + 1
 # Among so many documents near names are looked for; more would take seconds.
 _NAMES_COMPARED = 10_000
 
-# SQLite's integers end at 64 bits; no limit needs to be larger.
-_MOST_ROWS = 2**31
-
 
 class DocumentsTables:
     """What is stored of documents."""
@@ -57,7 +54,7 @@ class DocumentsTables:
         sql, bindings = filtering.condition(where)
         rows = self._view.rows(
             f"SELECT {DOCUMENT} FROM documents WHERE path > ? AND ({sql}) ORDER BY path LIMIT ?",
-            [after, *bindings, max(0, min(limit, _MOST_ROWS))],
+            [after, *bindings, filtering.rows_of(limit)],
         )
         return [document_of(row) for row in rows]
 

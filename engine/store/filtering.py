@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.corpus import Filter
+from engine.errors import InvalidInput
 from engine.store.connection import View
 
 DocumentKeys = NDArray[np.int64]
@@ -15,9 +16,31 @@ DocumentKeys = NDArray[np.int64]
 Condition = tuple[str, list[Any]]
 """An expression over the table documents, and its bindings."""
 
+# No path is as long; SQLite compares none with longer patterns than 50,000 bytes.
+_LONGEST_PATTERN = 10_000
+
+# SQLite's integers end at 64 bits.
+_LARGEST = 2**63 - 1
+
+_MOST_ROWS = 2**31
+
+
+def rows_of(limit: int) -> int:
+    """A number of rows that SQLite can count to; none where a negative one was asked for."""
+    return max(0, min(limit, _MOST_ROWS))
+
+
+def in_64_bits(number: int) -> int:
+    """The nearest number that SQLite knows."""
+    return max(-_LARGEST, min(number, _LARGEST))
+
 
 def condition(where: Filter) -> Condition:
-    """What must be true of a document."""
+    """What must be true of a document.
+
+    Raises:
+        InvalidInput: A pattern is too long.
+    """
     parts = list(_parts(where))
     sql = " AND ".join(f"({part})" for part, _ in parts) or "TRUE"
     return sql, [value for _, bindings in parts for value in bindings]
@@ -47,16 +70,20 @@ def _parts(where: Filter) -> Iterator[Condition]:
     if where.kinds:
         yield _any([("kind = ?", [kind]) for kind in where.kinds])
     if where.modified_after_ns:
-        yield "modified_ns >= ?", [where.modified_after_ns]
+        yield "modified_ns >= ?", [in_64_bits(where.modified_after_ns)]
     if where.modified_before_ns:
-        yield "modified_ns < ?", [where.modified_before_ns]
+        yield "modified_ns < ?", [in_64_bits(where.modified_before_ns)]
     for name, value in where.metadata:
         yield _said(name, value)
 
 
 def _any(conditions: list[Condition]) -> Condition:
-    sql = " OR ".join(f"({one})" for one, _ in conditions)
-    return sql, [value for _, bindings in conditions for value in bindings]
+    """Halved again and again, since SQLite reads no expression of 1,000 levels."""
+    if len(conditions) == 1:
+        return conditions[0]
+    middle = len(conditions) // 2
+    (first, values), (second, more) = _any(conditions[:middle]), _any(conditions[middle:])
+    return f"({first}) OR ({second})", [*values, *more]
 
 
 def _glob(pattern: str) -> Condition:
@@ -64,6 +91,11 @@ def _glob(pattern: str) -> Condition:
 
     Where /**/ stands, it may be that there is no folder at all.
     """
+    if len(pattern) > _LONGEST_PATTERN:
+        raise InvalidInput(
+            f"A pattern for paths is {len(pattern):,} characters long; "
+            f"{_LONGEST_PATTERN:,} are the most."
+        )
     native = pattern.replace("/", os.sep).removeprefix("**" + os.sep).removeprefix("." + os.sep)
     if not os.path.isabs(native):
         native = f"*{os.sep}{native}"

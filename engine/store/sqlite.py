@@ -62,7 +62,8 @@ class SqliteStore:
     def lacking(self, limit: int, after: int = 0) -> list[LackingText]:
         """Texts without a vector; see `Store.lacking`."""
         with self._database.read() as view:
-            return Spaces(view).lacking(self._space_id(view), after, limit)
+            behind, most = filtering.in_64_bits(after), filtering.rows_of(limit)
+            return Spaces(view).lacking(self._space_id(view), behind, most)
 
     def add_vectors(self, text_ids: Sequence[int], vectors: Vectors) -> None:
         """Stores the vectors of texts; see `Store.add_vectors`."""
@@ -153,7 +154,7 @@ class SqliteStore:
     def skipped(self, *, after: str = "", limit: int = 100, under: str = "") -> list[SkippedFile]:
         """Files left out; see `Store.skipped`."""
         with self._database.read() as view:
-            return CollectionsTables(view).skipped(after, limit, under)
+            return CollectionsTables(view).skipped(after, filtering.rows_of(limit), under)
 
     def collections(self) -> list[Collection]:
         """In the order of their names; see `Store.collections`."""
@@ -177,21 +178,23 @@ class SqliteStore:
         self, terms: Sequence[str], limit: int, where: Filter = NO_FILTER
     ) -> list[Candidate]:
         """Texts by BM25; see `Store.lexical`."""
-        if limit < 1 or not terms:
+        most = filtering.rows_of(limit)
+        if not most or not terms:
             return []
         with self._database.read() as view:
             keys = filtering.document_keys(view, where)
-            return [Candidate(*one) for one in self._lexical.search(view, terms, limit, keys)]
+            return [Candidate(*one) for one in self._lexical.search(view, terms, most, keys)]
 
     def nearest(self, vector: Vectors, limit: int, where: Filter = NO_FILTER) -> list[Candidate]:
         """Texts by cosine similarity; see `Store.nearest`."""
         query = unit(vector[None], 1, self._space_in_use().dimensions)[0]
+        most = filtering.rows_of(limit)
         with self._database.read() as view:
             space_id = self._space_id(view)
-            if limit < 1 or not space_id:
+            if not most or not space_id:
                 return []
             keys = filtering.document_keys(view, where)
-            found = self._nearest.search(view, space_id, query, limit, keys)
+            found = self._nearest.search(view, space_id, query, most, keys)
             return [Candidate(*one) for one in found]
 
     def similarities(self, vector: Vectors, text_ids: Sequence[int]) -> dict[int, float]:

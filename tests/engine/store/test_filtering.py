@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from engine.corpus import Filter
+from engine.errors import InvalidInput
+from engine.store.interface import NO_FILTER
 
 ROOT = os.path.abspath(os.sep)
 KINDS = ("markdown", "pdf", "text")
@@ -261,3 +263,31 @@ def test_a_pattern_is_not_taken_for_sql(filled):
         assert store.count(Filter(metadata=((text, text),))) == 0
         assert store.count(Filter(roots=(_at(text, "x"),))) == 0
         assert store.count(Filter(path_globs=(text + "nowhere",))) == 0
+
+
+@pytest.mark.parametrize("limit", [2**63, 10**400], ids=["64 bits", "more"])
+def test_no_limit_is_too_large(filled, vectors, limit):
+    store, _ = filled
+    query = vectors(1)[0]
+    everything = store.documents(limit=999)
+    assert store.documents(limit=limit) == everything
+    for where in (NO_FILTER, Filter(roots=(ROOT,)), Filter(modified_before_ns=limit)):
+        assert store.nearest(query, limit, where) == store.nearest(query, 10_000, where)
+        assert store.lexical(['"common"'], limit, where)
+    assert store.lacking(limit) == store.lacking(999)
+    assert store.lacking(1, after=limit) == store.skipped(limit=limit) == []
+    assert store.count(Filter(modified_after_ns=limit)) == 0
+    assert store.documents(limit=-1) == store.lacking(-1) == store.nearest(query, -1) == []
+
+
+def test_any_number_of_conditions_is_understood(filled):
+    store, _ = filled
+    nowhere = [_at("nowhere", str(number)) for number in range(3000)]
+    assert store.count(Filter(roots=(*nowhere, ROOT))) == store.count()
+    assert store.count(Filter(path_globs=(*nowhere, "**/*"))) == store.count()
+
+
+def test_a_pattern_longer_than_any_path_is_refused(filled):
+    store, _ = filled
+    with pytest.raises(InvalidInput, match="60,000 characters long"):
+        store.count(Filter(path_globs=("a" * 60_000,)))
