@@ -4,6 +4,7 @@ Joins the embedder, the index and the search; knows nothing of how a model is ch
 Blocking, and safe to call from several threads; one run of indexing at a time.
 """
 
+import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -157,8 +158,12 @@ class Library:
             yield from indexer.run_changed(paths)
 
     def embed_lacking(self) -> Generator[IndexProgress]:
-        """Embeds what has no vector of the model in use, as after a change of the model."""
-        with self._indexer() as indexer:
+        """Embeds what has no vector of the model in use, as after a change of the model.
+
+        Another run of indexing may be at work meanwhile: what it embeds is passed over, and so is
+        what it removes.
+        """
+        with self._unlocked_indexer() as indexer:
             yield from indexer.embed_lacking()
 
     def watch(self, options: WatchOptions | None = None) -> Generator[IndexProgress | None]:
@@ -176,10 +181,23 @@ class Library:
             CollectionStatus(
                 collection=one,
                 documents=store.count(Filter(roots=(one.root,))),
-                is_there=Path(one.root).exists(),
+                is_there=os.path.exists(one.root),
             )
             for one in store.collections()
         ]
+
+    def drop_collection(self, name: str) -> int:
+        """Keeps a collection no longer, and removes the documents that no other one covers.
+
+        Returns:
+            How many documents those were.
+
+        Raises:
+            CollectionNotFound: There is none of that name.
+            IndexerBusy: A run of indexing is at work, which might add documents of it.
+        """
+        with one_indexer(self._index_file):
+            return self.store().drop_collection(name)
 
     def documents(
         self, *, after: str = "", limit: int = 100, where: Filter = NO_FILTER
@@ -271,7 +289,12 @@ class Library:
 
     @contextmanager
     def _indexer(self) -> Generator[Indexer]:
-        with one_indexer(self._index_file), ExitStack() as held:
+        with one_indexer(self._index_file), self._unlocked_indexer() as indexer:
+            yield indexer
+
+    @contextmanager
+    def _unlocked_indexer(self) -> Generator[Indexer]:
+        with ExitStack() as held:
             try:
                 embedder = held.enter_context(self._embedder.lease())
             except ModelMissing:

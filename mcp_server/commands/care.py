@@ -70,7 +70,7 @@ def verify(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def _drop(library: Library, name: str, *, as_json: bool) -> int:
-    removed = library.store().drop_collection(name)
+    removed = library.drop_collection(name)
     sentence = (
         f"{name} is no longer kept; {rendering.count(removed, 'document')} went from the index. "
         "npu-gateway gc gives the space back."

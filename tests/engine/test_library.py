@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.corpus import Collection
 from engine.documents.watcher import WatchOptions
 from engine.engine import Engine, EngineOptions
 from engine.errors import DocumentNotFound, EmptyInput, IndexerBusy
@@ -206,6 +207,35 @@ def test_a_second_run_of_indexing_is_refused_while_one_is_at_work(library, wordy
             next(other.index(notes))
     steps.close()
     assert report(library.index(notes)).indexed == 2
+
+
+def test_indexing_goes_on_while_texts_are_embedded(library, wordy, notes):
+    for number in range(40):
+        (notes / f"{number}.md").write_text(f"Number {number} is one of many.\n")
+    assert report(wordy.index(notes)).lacking_texts == 43
+    ask(library, "tides")  # Loads the model.
+    steps = library.embed_lacking()
+    assert 0 < next(steps).texts_done < 43
+    (notes / "tea.md").write_text("Pour the water while it boils.\n")
+    assert report(wordy.index(notes)).indexed == 1
+    last = report(steps)
+    assert (last.lacking_texts, library.coverage().texts) == (0, 43)
+
+
+def test_a_collection_is_not_dropped_while_its_documents_may_come(library, wordy, notes):
+    steps = library.index(notes)
+    while next(steps).files_done == 0:
+        pass
+    with pytest.raises(IndexerBusy):
+        wordy.drop_collection("notes")
+    list(steps)
+    assert wordy.drop_collection("notes") == 2
+    assert (wordy.count(), wordy.collections()) == (0, [])
+
+
+def test_a_root_that_cannot_be_looked_at_is_not_there(library, notes):
+    library.store().put_collection(Collection("lost", str(notes / ("a" * 300))))
+    assert [one.is_there for one in library.collections()] == [False]
 
 
 def test_what_changes_while_it_watches_is_found_soon(library, notes):
