@@ -6,7 +6,7 @@ divided only where it does not fit, and an edit changes few chunks but those it 
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import takewhile
 
@@ -30,13 +30,20 @@ def chunking(max_tokens: int) -> int:
     return _RULES + 1000 * (_MOST_TOKENS - _most(max_tokens))
 
 
-def cut(reading: Reading, count_tokens: CountTokens, max_tokens: int) -> list[Chunk]:
+def cutting(
+    reading: Reading, count_tokens: CountTokens, max_tokens: int
+) -> Generator[None, None, list[Chunk]]:
     """Cuts a document.
+
+    Closing the generator gives it up.
 
     Args:
         reading: The document.
         count_tokens: How the embedder counts.
         max_tokens: What it takes of one text, special tokens left out.
+
+    Yields:
+        Several times a second where it takes that long.
 
     Returns:
         The chunks in order; none if the document has no words. Only a single character that is
@@ -44,16 +51,29 @@ def cut(reading: Reading, count_tokens: CountTokens, max_tokens: int) -> list[Ch
     """
     most = _most(max_tokens)
     costs = Costs(count_tokens, most)
-    groups = _without_wordless(_groups(Divider(reading, costs, most)))
-    return list(_chunks(reading, _fitting(groups, costs, max_tokens)))
+    divider = Divider(reading, costs, most)
+    sections = yield from divider.sections()
+    groups = _without_wordless(_groups(divider, sections))
+    fitting = yield from _fitting(groups, costs, max_tokens)
+    return list(_chunks(reading, fitting))
+
+
+def cut(reading: Reading, count_tokens: CountTokens, max_tokens: int) -> list[Chunk]:
+    """The same at once."""
+    steps = cutting(reading, count_tokens, max_tokens)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 def _most(max_tokens: int) -> int:
     return max(1, min(max_tokens, _MOST_TOKENS))
 
 
-def _groups(divider: Divider) -> Iterator[list[Piece]]:
-    for pieces in divider.sections():
+def _groups(divider: Divider, sections: Iterable[list[Piece]]) -> Iterator[list[Piece]]:
+    for pieces in sections:
         yield from joined(pieces, [divider.room(piece.heading_path) for piece in pieces])
 
 
@@ -70,18 +90,20 @@ def _without_wordless(groups: Iterator[list[Piece]]) -> list[list[Piece]]:
 
 def _fitting(
     groups: Sequence[list[Piece]], costs: Costs, max_tokens: int
-) -> Iterator[tuple[list[Piece], int]]:
+) -> Generator[None, None, list[tuple[list[Piece], int]]]:
     """Groups with their true token counts, divided further where the estimate was wrong."""
-    counts = costs.tokens([_chunk(group).embedded_text for group in groups])
+    counts = yield from costs.tokens([_chunk(group).embedded_text for group in groups])
+    fitting: list[tuple[list[Piece], int]] = []
     for group, count in zip(groups, counts, strict=True):
         halves = _halves(group) if count > max_tokens else []
         if halves:
-            yield from _fitting(halves, costs, max_tokens)
+            fitting += yield from _fitting(halves, costs, max_tokens)
         else:
-            yield group, count
+            fitting.append((group, count))
+    return fitting
 
 
-def _chunks(reading: Reading, groups: Iterator[tuple[list[Piece], int]]) -> Iterator[Chunk]:
+def _chunks(reading: Reading, groups: Iterable[tuple[list[Piece], int]]) -> Iterator[Chunk]:
     byte_start = reading.byte_start
     for ordinal, (group, tokens) in enumerate(groups):
         chunk = _chunk(group)

@@ -3,10 +3,13 @@
 Rule: what is certainly too long for a chunk is not counted at all.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 CountTokens = Callable[[Sequence[str]], list[int]]
 """Tokens of each text, special tokens left out."""
+
+Counting = Generator[None, None, list[int]]
+"""Yields now and then, so that whoever waits can stop, and returns a number for each text."""
 
 # A text counts as one token for this many characters at least, however few the model sees in it:
 # a word of 1 MB is a single unknown token to WordPiece.
@@ -29,7 +32,7 @@ class Costs:
         self._count_tokens = count_tokens
         self._longest = most * _CHARACTERS_PER_TOKEN
 
-    def of_each(self, texts: Sequence[str]) -> list[int]:
+    def of_each(self, texts: Sequence[str]) -> Counting:
         """Tokens that each text fills in a chunk, white space at its ends left out.
 
         0 for a text without words. What is too long for a chunk has a cost that no chunk has room
@@ -37,12 +40,17 @@ class Costs:
         """
         words = [text.strip() for text in texts]
         counted = list(dict.fromkeys(text for text in words if 0 < len(text) <= self._longest))
-        counts = dict(zip(counted, self.tokens(counted), strict=True))
+        counts = dict(zip(counted, (yield from self.tokens(counted)), strict=True))
         return [_cost(text, counts.get(text)) for text in words]
 
-    def tokens(self, texts: Sequence[str]) -> list[int]:
+    def tokens(self, texts: Sequence[str]) -> Counting:
         """Tokens of each text as it stands."""
-        return [count for some in _slices(texts) for count in self._count_tokens(some)]
+        counts: list[int] = []
+        for some in _slices(texts):
+            if counts:
+                yield
+            counts += self._count_tokens(some)
+        return counts
 
 
 def _slices(texts: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -5,7 +5,7 @@ sentences, then words. Where one piece ends depends on nothing but its block.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -81,31 +81,37 @@ class Divider:
         self._most = most
         self._pages = frozenset(reading.pages)
         self._rooms: dict[tuple[str, ...], int] = {}
-        titles = sorted({_title(block.heading) for block in reading.blocks})
-        self._titles = dict(zip(titles, costs.tokens(titles), strict=True))
+        self._titles: dict[str, int] = {}
 
-    def sections(self) -> Iterator[list[Piece]]:
-        """Pieces of each run of blocks below one heading, or below several with nothing between."""
-        blocks = self._whole_blocks()
+    def sections(self) -> Generator[None, None, list[list[Piece]]]:
+        """Pieces of each run of blocks below one heading, or below several with nothing between.
+
+        Yields now and then, since a long document takes seconds.
+        """
+        titles = sorted({_title(block.heading) for block in self._reading.blocks})
+        self._titles = dict(zip(titles, (yield from self._costs.tokens(titles)), strict=True))
+        blocks = yield from self._whole_blocks()
         bounds = [0, *_section_starts(self._reading.blocks, blocks), len(blocks)]
         groups = [[block] for block in blocks]
         for divide in (_paragraphs, _lines, _parts):
-            groups = self._finer(groups, divide)
-        for start, end in pairwise(bounds):
-            yield [piece for group in groups[start:end] for piece in group]
+            groups = yield from self._finer(groups, divide)
+        return [
+            [piece for group in groups[start:end] for piece in group]
+            for start, end in pairwise(bounds)
+        ]
 
     def room(self, path: tuple[str, ...]) -> int:
-        """Tokens that a chunk below these headings may hold."""
+        """Tokens that a chunk below these headings may hold; known once there are sections."""
         if path not in self._rooms:
             self._rooms[path] = self._most - self._path_cost(path)
         return self._rooms[path]
 
-    def _whole_blocks(self) -> list[Piece]:
+    def _whole_blocks(self) -> Generator[None, None, list[Piece]]:
         reading = self._reading
         path: list[tuple[int, str]] = []
         pieces: list[Piece] = []
         texts = ["".join(reading.lines[block.start : block.end]) for block in reading.blocks]
-        costs = self._costs.of_each(texts)
+        costs = yield from self._costs.of_each(texts)
         for block, text, cost in zip(reading.blocks, texts, costs, strict=True):
             heading, title = block.heading, _title(block.heading)
             if heading:
@@ -123,14 +129,16 @@ class Divider:
             return _HEADING + 1 / min(max(block.heading.level, 1), _DEEPEST)
         return _PAGE if block.start in self._pages else _BLOCK
 
-    def _finer(self, groups: list[list[Piece]], divide: _Divide) -> list[list[Piece]]:
+    def _finer(
+        self, groups: list[list[Piece]], divide: _Divide
+    ) -> Generator[None, None, list[list[Piece]]]:
         """With the pieces divided that are too long for a chunk."""
         parts = [
             [divide(piece) if piece.cost > self.room(piece.heading_path) else [] for piece in group]
             for group in groups
         ]
         texts = [part.text for group in parts for divided in group for part in divided]
-        costs = iter(self._costs.of_each(texts))
+        costs = iter((yield from self._costs.of_each(texts)))
         return [
             [
                 finer

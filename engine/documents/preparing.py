@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 from engine.corpus import Chunk, Document, document_id_of
 from engine.documents import kinds
-from engine.documents.chunker import CountTokens, cut
+from engine.documents.chunker import CountTokens, cutting
 from engine.documents.contents import Moment, Unsettled, read_contents, read_moment
 from engine.documents.finder import FoundFile, Skipped
 from engine.documents.readers.interface import Reading, Unreadable
@@ -60,7 +60,7 @@ class AsKnown:
 def preparing(
     file: FoundFile,
     known_sha256: str,
-    cutting: Cutting,
+    wanted: Cutting,
     process: ReadingProcess,
     now_ns: NowNs,
 ) -> Generator[None, None, Prepared | AsKnown | Skipped]:
@@ -71,12 +71,12 @@ def preparing(
     Args:
         file: The file.
         known_sha256: Of its content as it was indexed; empty if it is to be cut in any case.
-        cutting: What the embedder takes.
+        wanted: What the embedder takes.
         process: Reads foreign documents.
         now_ns: The clock that files are dated by.
 
     Yields:
-        Several times a second where reading takes that long.
+        Several times a second where reading or cutting takes that long.
     """
     try:
         moment, reading = yield from _read(file.path, known_sha256, process)
@@ -87,7 +87,7 @@ def preparing(
     moment = _settled(moment, now_ns())
     if not reading:
         return AsKnown(moment.stamp_ns, moment.modified_ns)
-    chunks = cut(reading, cutting.count_tokens, cutting.max_tokens)
+    chunks = yield from cutting(reading, wanted.count_tokens, wanted.max_tokens)
     return Prepared(_document(file.path, moment, reading, len(chunks)), chunks)
 
 

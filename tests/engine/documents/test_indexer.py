@@ -366,7 +366,7 @@ def test_progress_rises_to_the_total_of_both_phases(store, folder):
     reading = [step for step in steps if step.phase == "reading"]
     embedding = [step for step in steps if step.phase == "embedding"]
     assert steps == reading + embedding
-    assert [step.files_done for step in reading] == list(range(203))
+    assert list(dict.fromkeys(step.files_done for step in reading)) == list(range(203))
     assert {step.files_total for step in steps} == {202}
     assert len({step.texts_done for step in embedding}) == len(embedding) - 1 > 10
     assert [step.done for step in steps] == sorted(step.done for step in steps)
@@ -555,6 +555,17 @@ def test_the_same_text_is_embedded_once(store, folder):
     assert _embedded_texts(store, folder) == []
     (hit,) = _search(store, "the same words")
     assert (Path(hit.document.path).name, hit.score) == ("b.md", pytest.approx(1))
+
+
+def test_a_run_can_be_stopped_while_a_long_text_is_cut(store, folder):
+    (folder / "a.txt").write_text("".join(f"Line {n} of the river.\n" for n in range(20_000)))
+    steps = indexer(store).run(folder)
+    first, *cutting = (next(steps) for _ in range(20))
+    assert {(step.path, step.files_done) for step in cutting} == {(str(folder / "a.txt"), 0)}
+    steps.close()
+    assert (first.files_total, store.count()) == (1, 0)
+    (*_, last) = indexer(store).run(folder)
+    assert (last.report.indexed, last.report.lacking_texts) == (1, 0)
 
 
 def test_small_files_come_before_a_large_one(store, folder):
