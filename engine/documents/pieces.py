@@ -224,9 +224,9 @@ def _part_end(line: str, start: int) -> int:
     longest = start + _PART_CHARACTERS
     for pattern in (_SENTENCE_END, _SPACE):
         found = [match.end() for match in pattern.finditer(line, start + 1, longest)]
-        ends = [end for end in found if safe_cut(line, end) == end]
-        if ends and ends[-1] - start >= _PART_CHARACTERS // 4:
-            return ends[-1]
+        end = next((end for end in reversed(found) if safe_cut(line, end) == end), start)
+        if end - start >= _PART_CHARACTERS // 4:
+            return end
     return safe_cut(line, longest)
 
 
