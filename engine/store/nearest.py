@@ -103,10 +103,16 @@ class NearestVectors:
         vector_copies.forget_removals(view)
 
     def remake(self, view: View, space_id: int) -> None:
-        """Makes the copies anew, without the room of what is gone."""
+        """Makes the copies anew, without the room of what is gone.
+
+        Where no space is in use, sqlite-vec's table is made for the one that it was of.
+        """
+        known = vector_copies.copies(view, "vector_table")
+        if self._slow_reason:
+            vector_table.take_out(view)
         vector_table.drop(view)
         self.trim(view)
-        self.changed(view, space_id)
+        self.changed(view, space_id or next(iter(known), 0))
 
     def way(self, view: View, space_id: int) -> tuple[VectorSearch, str]:
         """How it searches, and why not the usual way."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from engine.corpus import Chunk
 from engine.errors import NewerSchema, StoreError
+from engine.store import vector_table
 from engine.store.connection import Database, View
 from engine.store.lexical_table import LexicalRow, LexicalTable
 
@@ -162,7 +163,7 @@ _TEXTS_STORED_ONCE = """
 
 def _store_texts_once(view: View) -> None:
     """Chunks share texts, texts have vectors of any model, and words can be searched."""
-    _drop_without_its_module(view, "vector_table")
+    vector_table.take_out(view)
     view.run(_TEXTS_STORED_ONCE)
     view.rows(
         "INSERT INTO documents SELECT NULL, document_id, path, title, content_sha256, size, "
@@ -200,18 +201,6 @@ def _store_texts_once(view: View) -> None:
         DROP TABLE old_documents;
         DELETE FROM meta WHERE key NOT IN ('generation', 'schema_version', 'chunking');
     """)
-
-
-def _drop_without_its_module(view: View, table: str) -> None:
-    """Takes out a virtual table, which SQLite's DROP cannot where its module is not loaded."""
-    view.run("PRAGMA writable_schema = ON")
-    view.rows("DELETE FROM sqlite_schema WHERE name = ?", [table])
-    view.run("PRAGMA writable_schema = RESET")
-    shadows = view.rows(
-        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB ?", [f"{table}_*"]
-    )
-    for (name,) in shadows:
-        view.run(f"DROP TABLE {name}")
 
 
 def text_sha256(chunk: Chunk) -> bytes:

@@ -66,6 +66,18 @@ def drop(view: View) -> None:
     view.rows("DELETE FROM vector_copies WHERE copy = 'vector_table'")
 
 
+def take_out(view: View) -> None:
+    """Removes it where SQLite's DROP cannot, because sqlite-vec is not loaded."""
+    view.run("PRAGMA writable_schema = ON")
+    view.rows("DELETE FROM sqlite_schema WHERE name = 'vector_table'")
+    view.run("PRAGMA writable_schema = RESET")
+    shadows = view.rows(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'vector_table_*'"
+    )
+    for (name,) in shadows:
+        view.run(f"DROP TABLE {name}")
+
+
 def nearest(
     view: View, space_id: int, query: Query, limit: int, inside: Bitmap | None
 ) -> list[Scored] | None:

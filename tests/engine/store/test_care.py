@@ -170,6 +170,30 @@ def test_compacting_drops_the_vectors_of_models_that_are_not_in_use(
     assert filled.verify() == []
 
 
+def _is_searched_by_sqlite_vec(raw):
+    return raw.execute("SELECT 1 FROM vector_copies WHERE copy = 'vector_table'").fetchall() != []
+
+
+@pytest.mark.parametrize("model", ["in use", "not in use"])
+def test_compacting_leaves_the_vectors_as_quick_to_search(
+    filled, path, open_at, space, raw, tier, model
+):
+    before = _is_searched_by_sqlite_vec(raw)
+    assert before == (filled.statistics().vector_search == "sqlite-vec")
+    open_at(path, space if model == "in use" else None, vector_search=tier).compact()
+    assert _is_searched_by_sqlite_vec(raw) == before
+
+
+def test_an_index_that_comes_without_sqlite_vec_is_compacted(filled, path, open_at, vectors):
+    query = vectors(1)[0]
+    expected = filled.nearest(query, 9)
+    assert expected
+    plain = open_at(path, vector_search="numpy")
+    plain.compact()
+    assert plain.nearest(query, 9) == filled.nearest(query, 9) == expected
+    assert plain.verify() == filled.verify() == []
+
+
 def test_compacting_an_empty_index_twice_frees_nothing(store):
     store.compact()
     assert store.compact() == 0
