@@ -172,3 +172,5 @@ class Hit:
     """The higher, the better; what it is made of is `engine.search`'s."""
     text_id: int = 0
     """Which of the stored texts it is; chunks with the same text share one."""
+    copies: int = 0
+    """Other chunks with the same text that might have stood here."""

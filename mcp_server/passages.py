@@ -137,7 +137,7 @@ def _passage(
         text=snippet.text,
         cut=len(snippet.text) < len(chunk.text.strip()),
         highlights=[[start, end] for start, end in snippet.highlights],
-        copies=len(ranked.duplicates),
+        copies=ranked.copies,
         explanation=_explanation(ranked) if asked.explain else None,
     )
 

@@ -39,6 +39,11 @@ class Ranked:
     duplicates: tuple[Hit, ...] = ()
     """Lower ones with the same words under another heading or with other spacing."""
 
+    @property
+    def copies(self) -> int:
+        """In how many other places the same is said."""
+        return self.hit.copies + sum(1 + hit.copies for hit in self.duplicates)
+
 
 def worth_reading(fused: Sequence[Fused], query: Query, limit: int) -> Sequence[Fused]:
     """Those whose passages `rank` needs to find the best `limit`.

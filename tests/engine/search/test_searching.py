@@ -44,6 +44,14 @@ def names(found: Matches) -> list[str]:
     return [Path(one.hit.document.path).name for one in found.ranked]
 
 
+def test_every_other_place_that_says_the_same_is_counted(indexed):
+    same = {f"same{n}.txt": "The ferry leaves at nine.\n" for n in range(3)}
+    spaced = {f"spaced{n}.txt": "The ferry leaves  at nine.\n" for n in range(2)}
+    (page,) = pages(indexed(same | spaced), "ferry", 5)
+    (only,) = page.ranked
+    assert only.copies == 4
+
+
 @pytest.mark.parametrize("copies", [60, 300])
 def test_what_many_files_say_alike_does_not_hide_what_others_say(indexed, copies):
     files = {f"copy{n}.txt": "Permission is hereby granted.\n" + "\n" * n for n in range(copies)}
