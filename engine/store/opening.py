@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from engine.errors import StoreError
-from engine.store.connection import Database
+from engine.store.database import Database
 from engine.store.interface import Store
 from engine.store.sqlite import SqliteStore
 from engine.store.sqlite_schema import prepare

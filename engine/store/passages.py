@@ -20,9 +20,9 @@ def hits(view: View, candidates: Sequence[Candidate], where: Filter) -> list[Hit
     """The oldest chunk of each text in a document that matches; texts without one are left out."""
     condition, bindings = filtering.condition(where)
     rows = view.rows(
-        f"SELECT text_id, min(chunk_id), count(*) - 1, {DOCUMENT}, {CHUNK} FROM (SELECT value FROM json_each(?)) "
-        "JOIN chunks ON text_id = value JOIN documents USING (document_key) "
-        f"WHERE {condition} GROUP BY text_id",
+        f"SELECT text_id, min(chunk_id), count(*) - 1, {DOCUMENT}, {CHUNK} "
+        "FROM (SELECT value FROM json_each(?)) JOIN chunks ON text_id = value "
+        f"JOIN documents USING (document_key) WHERE {condition} GROUP BY text_id",
         [json.dumps([one.text_id for one in candidates]), *bindings],
     )
     found = {row[0]: row[3:] for row in rows}

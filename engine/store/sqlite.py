@@ -13,7 +13,8 @@ from engine.errors import InvalidInput, StoreError
 from engine.store import care, filtering
 from engine.store.chunk_map import ChunkMap
 from engine.store.collections_tables import CollectionsTables
-from engine.store.connection import Database, View, WordTokenizer
+from engine.store.connection import View, WordTokenizer
+from engine.store.database import Database
 from engine.store.documents_tables import DocumentsTables
 from engine.store.interface import (
     NO_FILTER,

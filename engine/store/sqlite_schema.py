@@ -11,7 +11,8 @@ from collections.abc import Callable
 from engine.corpus import Chunk
 from engine.errors import NewerSchema, StoreError
 from engine.store import vector_table
-from engine.store.connection import Database, View
+from engine.store.connection import View
+from engine.store.database import Database
 from engine.store.lexical_table import LexicalRow, LexicalTable
 
 # "NPUG", in the file's header: tells an index of ours from any other SQLite database.

@@ -8,7 +8,7 @@ import pytest
 
 from engine.corpus import Chunk, Document, document_id_of
 from engine.store.chunk_map import ChunkMap
-from engine.store.connection import Database
+from engine.store.database import Database
 from engine.store.documents_tables import DocumentsTables
 from engine.store.lexical_search import LexicalSearch
 from engine.store.sqlite_schema import prepare
