@@ -14,7 +14,6 @@ from pathlib import Path
 from engine.corpus import Chunk, Collection, Document, Filter, SkippedFile
 from engine.documents.collecting import Wishes
 from engine.documents.embedding import EmbedDocuments
-from engine.documents.finder import resolved
 from engine.documents.freshness import keep_fresh
 from engine.documents.indexer import Indexer
 from engine.documents.one_indexer import one_indexer
@@ -135,8 +134,9 @@ class Library:
         how many texts lack a vector.
 
         Args:
-            root: The folder or file; symbolic links in its path are resolved here. One that lies in
-                no collection becomes a new one.
+            root: The folder or file, as `finder.resolved` gives it: it is not resolved again, so
+                that nobody puts a link in the place of what was checked. One that lies in no
+                collection becomes a new one.
             wishes: What its collection is to be; None leaves it as it is.
             rebuild: Read every file anew.
 
@@ -145,7 +145,7 @@ class Library:
                 changed.
         """
         with self._indexer() as indexer:
-            yield from indexer.run(resolved(root), wishes, rebuild=rebuild)
+            yield from indexer.run(root, wishes, rebuild=rebuild)
 
     def index_all(self, *, rebuild: bool = False) -> Generator[IndexProgress]:
         """The same for every collection; one whose folder is not there is left as it is."""

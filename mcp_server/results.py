@@ -16,7 +16,7 @@ class Side(BaseModel):
 
 
 class Explanation(BaseModel):
-    """What a score is the sum of."""
+    """What a score is the sum of; half of it where words in quotes or identifiers count."""
 
     weight_of_meaning: float
     words: Side | SkipJsonSchema[None] = Field(

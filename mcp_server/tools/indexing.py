@@ -37,7 +37,8 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
     ) -> Annotated[CallToolResult, IndexResult]:
         """Makes a folder of documents, mail and source files searchable, or brings it up to date.
         Allowed folders are shown by status."""
-        folder = allowed(path, gateway.settings.root) if path else None
+        roots = gateway.settings.root
+        folder = await gateway.read(lambda: allowed(path, roots)) if path else None
         wishes = Wishes(name or None, tuple(include) or None, tuple(exclude) or None)
         steps = await gateway.read(lambda: _steps(gateway, folder, wishes))
         return await _answer(gateway, steps, context, max_seconds)
