@@ -52,10 +52,6 @@ class View:
         """Runs a statement once for each set of bindings."""
         self._connection.executemany(sql, (tuple(one) for one in bindings))
 
-    def changed_rows(self) -> int:
-        """How many rows the last statement changed."""
-        return self._connection.changes()
-
 
 class Patience:
     """How long one connection waits for other programs: SQLite's busy handler."""
