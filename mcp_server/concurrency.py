@@ -129,7 +129,7 @@ class Admission:
         return self._limiter.statistics().tasks_waiting
 
     @asynccontextmanager
-    async def slot(self) -> AsyncGenerator[None]:
+    async def slot(self, caller: str = "") -> AsyncGenerator[None]:
         """Holds a slot within the block, waited for in order of arrival.
 
         Raises:

@@ -10,7 +10,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import Any, TypeVar
 
 from anyio import CapacityLimiter, Event, create_task_group, sleep
-from mcp.server.mcpserver.context import Context
 
 from engine.documents.progress import IndexProgress
 from engine.embed.embedder import Embedder, Kind
@@ -20,7 +19,7 @@ from engine.errors import EngineError, ModelMissing, Unavailable
 from engine.residency import Resident
 from engine.search.search import Matches, SearchRequest
 from mcp_server import concurrency, rendering, reports
-from mcp_server.loading import Loading, ModelT
+from mcp_server.loading import Loading, ModelT, Tell
 from mcp_server.rendering import count
 from mcp_server.results import ModelsInfo, StatusResult
 from mcp_server.settings import Settings
@@ -75,6 +74,8 @@ class Gateway:
         """For the texts of a call, which share runs with those of other calls."""
         self.embedder_loaded = Event()
         """Set once the first load of the embedding model has ended, one way or the other."""
+        self.stopping = Event()
+        """Set when answers that are still being written have to end."""
         self._loading = Loading()
 
     def models_info(self) -> ModelsInfo:
@@ -116,60 +117,58 @@ class Gateway:
                 self.indexing = ""
         return last
 
-    async def why_no_embedder(self, context: Context[Any, Any]) -> str:
+    async def why_no_embedder(self, tell: Tell) -> str:
         """Waits for the embedding model; why there is none, or empty.
 
         Raises:
             EngineError: There is one, but it cannot be loaded.
         """
         try:
-            async with self.model(self.engine.embedder, context):
+            async with self.model(self.engine.embedder, tell):
                 return ""
         except ModelMissing as error:
             return str(error)
 
-    def model(
-        self, place: Resident[ModelT], context: Context[Any, Any]
-    ) -> AbstractAsyncContextManager[ModelT]:
-        """The model of a place, to be used within the block; waited for with a progress message a
+    def model(self, place: Resident[ModelT], tell: Tell) -> AbstractAsyncContextManager[ModelT]:
+        """The model of a place, to be used within the block; a caller who waits is told so each
         second.
 
         Raises:
             EngineError: It cannot be loaded; the sentence says what mends it.
         """
-        return self._loading.model(place, context)
+        return self._loading.model(place, tell)
 
-    async def embedded(self, embedder: Embedder, texts: Sequence[str], kind: Kind) -> Embeddings:
+    async def embedded(
+        self, embedder: Embedder, texts: Sequence[str], kind: Kind, *, truncate: bool = True
+    ) -> Embeddings:
         """The vectors of texts; a caller who is cancelled leaves once a run under way has ended.
 
         Raises:
             EngineError: As `Embedder.embed` does.
         """
-        steps = embedder.embed_steps(texts, kind)
+        steps = embedder.embed_steps(texts, kind, truncate=truncate)
         async with concurrency.Queue(steps.close).steps(steps) as coming:
             return Embeddings.of([batch async for batch in coming], embedder.spec.model_id)
 
     async def searched(
-        self, request: SearchRequest, context: Context[Any, Any], report: Callable[[Matches], T]
+        self, request: SearchRequest, tell: Tell, report: Callable[[Matches], T]
     ) -> T:
         """What `report` makes of what is found. Without an embedding model words have to do.
 
         Raises:
             EngineError: The query is blank, the index cannot be read, or `report` raised it.
         """
-        question, why_not = await self._question(request, context)
+        question, why_not = await self._question(request, tell)
         library = self.engine.library
         return await self.read(lambda: report(library.found(request, question, why_not)))
 
-    async def _question(
-        self, request: SearchRequest, context: Context[Any, Any]
-    ) -> tuple[Embeddings | None, str]:
+    async def _question(self, request: SearchRequest, tell: Tell) -> tuple[Embeddings | None, str]:
         """The embedded query, or none and why."""
         if request.mode == "keyword":
             return None, ""
         async with AsyncExitStack() as held:
             try:
-                model = await held.enter_async_context(self.model(self.engine.embedder, context))
+                model = await held.enter_async_context(self.model(self.engine.embedder, tell))
             except EngineError as error:
                 return None, str(error)
             await held.enter_async_context(self.embeddings.slot())

@@ -5,13 +5,12 @@ Rule: whoever waits is told so each second, and a load that failed is begun agai
 
 import itertools
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 from anyio import Event, move_on_after
 from anyio.abc import TaskGroup
-from mcp.server.mcpserver.context import Context
 
 from engine.errors import EngineError
 from engine.residency import Closable, Lease, Resident
@@ -20,6 +19,9 @@ from mcp_server import concurrency
 logger = logging.getLogger(__name__)
 
 ModelT = TypeVar("ModelT", bound=Closable)
+
+Tell = Callable[[float, float | None, str | None], Awaitable[None]]
+"""Tells a caller how far its call is: progress, its total if known, and words for people."""
 
 _TELL_SECONDS = 1
 """How often a caller who waits for a model is told so."""
@@ -49,10 +51,8 @@ class Loading:
         self._loads: dict[str, Load[Any]] = {}
 
     @asynccontextmanager
-    async def model(
-        self, place: Resident[ModelT], context: Context[Any, Any]
-    ) -> AsyncGenerator[ModelT]:
-        """The model of a place, to be used within the block; waited for with a progress message a
+    async def model(self, place: Resident[ModelT], tell: Tell) -> AsyncGenerator[ModelT]:
+        """The model of a place, to be used within the block; a caller who waits is told so each
         second.
 
         Raises:
@@ -60,7 +60,7 @@ class Loading:
         """
         lease = place.lease_loaded()
         while lease is None:
-            lease = await self._waited_for(place, context)
+            lease = await self._waited_for(place, tell)
         with lease as model:
             yield model
 
@@ -86,15 +86,13 @@ class Loading:
             load.ended.set()
             load.release()
 
-    async def _waited_for(
-        self, place: Resident[ModelT], context: Context[Any, Any]
-    ) -> Lease[ModelT] | None:
+    async def _waited_for(self, place: Resident[ModelT], tell: Tell) -> Lease[ModelT] | None:
         load: Load[ModelT] = self.begin(place)
         load.waiting += 1
         try:
             for seconds in itertools.count():
                 message = f"Waiting for the {place.name}: {place.activity}"
-                await context.report_progress(_waiting_progress(seconds), None, message)
+                await tell(_waiting_progress(seconds), None, message)
                 with move_on_after(_TELL_SECONDS):
                     await load.ended.wait()
                     break
@@ -104,6 +102,10 @@ class Loading:
         finally:
             load.waiting -= 1
             load.release()
+
+
+async def untold(progress: float, total: float | None, message: str | None) -> None:
+    """For callers who are told nothing before their answer."""
 
 
 def _waiting_progress(seconds: int) -> float:

@@ -31,7 +31,9 @@ def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
         try:
             request = await gateway.read(lambda: asked.request(library))
             found = await gateway.searched(
-                request, context, lambda matches: passages.result(library, asked, matches)
+                request,
+                context.report_progress,
+                lambda matches: passages.result(library, asked, matches),
             )
         except EngineError as error:
             code = INVALID_PARAMS if isinstance(error, InvalidInput) else INTERNAL_ERROR

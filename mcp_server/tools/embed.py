@@ -30,7 +30,7 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
     ) -> Annotated[CallToolResult, EmbedResult]:
         """Turns texts into unit vectors, for programs. To find passages use semantic_search
         instead."""
-        async with gateway.model(gateway.engine.embedder, context) as embedder:
+        async with gateway.model(gateway.engine.embedder, context.report_progress) as embedder:
             _check_size(len(texts), embedder.dimensions, encoding)
             async with gateway.embeddings.slot():
                 found = await gateway.embedded(embedder, texts, kind)

@@ -6,13 +6,14 @@ from mcp.server.mcpserver.context import Context
 from mcp_types import CallToolResult, TextContent
 
 from engine.decode.completion import completed
-from engine.decode.decoder import Answer, Piece
+from engine.decode.decoder import Piece
 from engine.decode.output_forms import Choices, JsonSchema, OutputForm, Regex
 from engine.decode.sampling import SamplingParams
 from engine.errors import InvalidInput
 from engine.text.chat import Message, conversation
 from mcp_server import arguments as words
-from mcp_server import concurrency, reports
+from mcp_server import reports
+from mcp_server.generation import Generation, generating
 from mcp_server.lifespan import Gateway
 from mcp_server.tools.making import GatewayTool, tool
 
@@ -80,23 +81,23 @@ def _form(
 
 
 async def _answer(gateway: Gateway, asked: _Asked, context: Context[Any, Any]) -> CallToolResult:
-    async with gateway.answers.slot(), gateway.model(gateway.engine.decoder, context) as decoder:
-        pieces = await _pieces(decoder.generate(*asked), asked[1].max_tokens, context)
-        found = completed(pieces)
+    async with generating(
+        gateway, lambda decoder: [decoder.generate(*asked)], context.report_progress
+    ) as generation:
+        found = completed(await _pieces(generation, asked[1].max_tokens, context))
         return CallToolResult(
             content=[TextContent(type="text", text=found.text)],
-            _meta=reports.completion(found, decoder),
+            _meta=reports.completion(found, generation.decoder),
         )
 
 
-async def _pieces(answer: Answer, most: int, context: Context[Any, Any]) -> list[Piece]:
-    """The pieces of an answer, each with a token told as progress; ends at once if cancelled."""
+async def _pieces(generation: Generation, most: int, context: Context[Any, Any]) -> list[Piece]:
+    """The pieces of the one answer, each with a token told as progress."""
     pieces: list[Piece] = []
     tokens = 0
-    async with concurrency.Queue(answer.interrupt).steps(answer) as coming:
-        async for piece in coming:
-            pieces.append(piece)
-            if piece.token_id is not None:
-                tokens += 1
-                await context.report_progress(tokens, most, piece.text)
+    async for _, piece in generation.pieces:
+        pieces.append(piece)
+        if piece.token_id is not None:
+            tokens += 1
+            await context.report_progress(tokens, most, piece.text)
     return pieces

@@ -81,7 +81,7 @@ async def _answer(
     context: Context[Any, Any],
     max_seconds: int,
 ) -> CallToolResult:
-    problem = await gateway.why_no_embedder(context)
+    problem = await gateway.why_no_embedder(context.report_progress)
     last = await gateway.index(steps, _Teller(context, max_seconds).goes_on)
     assert last is not None
     result = await gateway.read(

@@ -62,6 +62,6 @@ async def _answer(gateway: Gateway, asked: Asked, context: Context[Any, Any]) ->
     library = gateway.engine.library
     request = await gateway.read(lambda: asked.request(library))
     found = await gateway.searched(
-        request, context, lambda matches: passages.result(library, asked, matches)
+        request, context.report_progress, lambda matches: passages.result(library, asked, matches)
     )
     return answer(rendering.search(found), found, passages.structured(found))

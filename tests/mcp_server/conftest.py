@@ -1,32 +1,22 @@
 """Fixtures for the server: real models, a real index, an official client in both eras."""
 
 import json
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tokenizers
 from encoder_models import EncoderForm, write_fused
+from homes import NOTES, Home
 from mcp import Client
 
 from engine.decode.decoder import Decoder, DecoderOptions
 from engine.embed.embedder import Embedder, EmbedderOptions
-from engine.engine import Absence, Engine, NpuOptions
+from engine.engine import Absence, NpuOptions
 from engine.models import folder
-from engine.residency import Resident
 from engine.runtime.qnn import devices
-from mcp_server.commands.opening import options
-from mcp_server.server import build
 from mcp_server.settings import Settings
-
-NOTES = {
-    "tides.md": "# Tides\n\nThe sea rises and falls twice a day because the moon pulls at it.\n",
-    "bread.md": "# Bread\n\nKnead the dough until it is smooth, then let it rise overnight.\n",
-    "cycling.txt": "Oil the chain every two hundred kilometres and wipe off the rest.\n",
-}
 
 
 @pytest.fixture
@@ -38,19 +28,6 @@ def anyio_backend() -> str:
 def era(request) -> str:
     """How the client opens the connection: discovery (2026-07-28) or the older handshake."""
     return request.param
-
-
-class Kept:
-    """A model that outlives the engines that use it: closing it does nothing."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def close(self) -> None:
-        """Left open for the next test."""
 
 
 @pytest.fixture(scope="session")
@@ -99,38 +76,6 @@ def simulator() -> str:
     if isinstance(found, Absence):
         pytest.skip(f"needs onnxruntime-qnn: {found.reason}")
     return "60"
-
-
-@dataclass
-class Home:
-    """One user's folders and settings, and the real models already in memory."""
-
-    settings: Settings
-    documents: Path
-    embedder: Embedder
-    decoder: Decoder
-
-    def engine(self, **changes: Any) -> Engine:
-        engine = Engine(options(replace(self.settings, **changes)))
-        self.use_embedder(engine, lambda _: Kept(self.embedder))
-        engine.decoder = Resident("language model", lambda _: Kept(self.decoder))
-        return engine
-
-    @staticmethod
-    def use_embedder(engine: Engine, load: Callable[..., Any]) -> None:
-        """Has an engine embed with what `load` gives it."""
-        engine.embedder = Resident("embedding model", load)
-        engine.library._embedder = engine.embedder
-
-    @asynccontextmanager
-    async def client(self, era: str, **changes: Any) -> AsyncGenerator[Client]:
-        engine = self.engine(**changes)
-        try:
-            server = build(engine, replace(self.settings, **changes))
-            async with Client(server, mode=era) as client:
-                yield client
-        finally:
-            engine.close()
 
 
 @pytest.fixture

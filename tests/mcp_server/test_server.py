@@ -165,5 +165,7 @@ async def test_the_list_may_be_kept_by_whoever_asks_for_it(home):
 def test_the_order_of_the_tools_is_fixed(home):
     from mcp_server.lifespan import Gateway  # noqa: PLC0415
 
-    names = [tool.name for tool in offered_tools(Gateway(home.engine(), home.settings))]
+    names = [
+        tool.name for tool in offered_tools(Gateway(home.engine(), home.settings), read_only=False)
+    ]
     assert names == list(TOOL_NAMES)
