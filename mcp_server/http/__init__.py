@@ -1,0 +1,1 @@
+"""The HTTP transport: MCP and OpenAI-compatible routes on one guarded port."""

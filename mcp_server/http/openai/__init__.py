@@ -1,0 +1,1 @@
+"""OpenAI-compatible routes: one file per family."""
