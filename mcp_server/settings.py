@@ -8,15 +8,16 @@ SoCs there are, only the engine knows, and `commands.opening` asks it. Names and
 
 import argparse
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
-from itertools import chain
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import platformdirs
 
-from mcp_server import values
+from mcp_server import options, values
+from mcp_server.options import BadSetting, option
 
 MB = 1_000_000
 _MOST_MB = 16_000_000
@@ -35,32 +36,8 @@ _ANSWERING_COMMANDS = ("serve", "generate", "doctor")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 POLICIES = ("auto", "npu", "cpu")
 
-
-class BadSetting(ValueError):
-    """A setting has a value it cannot have; the text names the setting and what it takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Option:
-    help: str
-    parse: Callable[[str], Any]
-    metavar: str | None
-    """None for a switch."""
-    many: bool
-    """May be repeated; `parse` gives a tuple, and the environment's value is split like PATH."""
-    commands: frozenset[str]
-    """Commands that take the flag; empty for all."""
-
-
-def _option(
-    help_text: str,
-    parse: Callable[[str], Any],
-    metavar: str | None,
-    *,
-    many: bool = False,
-    commands: Sequence[str] = (),
-) -> dict[str, _Option]:
-    return {"option": _Option(help_text, parse, metavar, many, frozenset(commands))}
+_served = partial(option, commands=["serve"])
+_over_http = partial(option, commands=["serve"], needs="http")
 
 
 def _default_data_dir() -> Path:
@@ -71,223 +48,221 @@ def _default_data_dir() -> Path:
 class Settings:
     """All that can be set, as plain values."""
 
-    data_dir: Path = field(
-        default_factory=_default_data_dir,
-        metadata=_option(
-            "Folder of the index and, unless set apart, the models.", values.folder, "DIR"
-        ),
+    data_dir: Path = option(
+        _default_data_dir,
+        "Folder of the index and, unless set apart, the models.",
+        values.folder,
+        "DIR",
     )
-    models_dir: Path | None = field(
-        default=None,
-        metadata=_option(
-            "Folder of the models; default: models in the data dir.", values.folder, "DIR"
-        ),
+    models_dir: Path | None = option(
+        None, "Folder of the models; default: models in the data dir.", values.folder, "DIR"
     )
-    embedder: str = field(
-        default="",
-        metadata=_option(
-            "Embedding model: an id from `npu-gateway models` or a folder of your own; "
-            "default: the best one installed.",
-            str,
-            "ID|PATH",
-        ),
+    embedder: str = option(
+        "",
+        "Embedding model: an id from `npu-gateway models` or a folder of your own; "
+        "default: the best one installed.",
+        str,
+        "ID|PATH",
     )
-    decoder: str = field(
-        default="",
-        metadata=_option(
-            "Language model: an id from `npu-gateway models` or a folder of your own; "
-            "default: the best one installed.",
-            str,
-            "ID|PATH",
-        ),
+    decoder: str = option(
+        "",
+        "Language model: an id from `npu-gateway models` or a folder of your own; "
+        "default: the best one installed.",
+        str,
+        "ID|PATH",
     )
-    threads: int = field(
-        default=0,
-        metadata=_option(
-            "Threads a model run may use; 0 takes all cores.",
-            values.whole(0, 1024, " (all cores)"),
-            "N",
-        ),
+    threads: int = option(
+        0,
+        "Threads a model run may use; 0 takes all cores.",
+        values.whole(0, 1024, " (all cores)"),
+        "N",
     )
-    policy: Literal["auto", "npu", "cpu"] = field(
-        default="auto",
-        metadata=_option(
-            "Where texts are embedded: auto is where each is done first, npu the NPU as far as it "
-            "serves, cpu never the NPU.",
-            values.one_of(POLICIES),
-            "POLICY",
-            commands=_EMBEDDING_COMMANDS,
-        ),
+    policy: Literal["auto", "npu", "cpu"] = option(
+        "auto",
+        "Where texts are embedded: auto is where each is done first, npu the NPU as far as it "
+        "serves, cpu never the NPU.",
+        values.one_of(POLICIES),
+        "POLICY",
+        commands=_EMBEDDING_COMMANDS,
     )
-    htp_simulator: str = field(
-        default="",
-        metadata=_option(
-            "Where there is no NPU, let the simulator of its processor stand in for it, as that of "
-            "the SoC of this number (60 is the X Elite's); far slower than the CPU, for tests.",
-            values.soc_number,
-            "SOC",
-            commands=_EMBEDDING_COMMANDS,
-        ),
+    htp_simulator: str = option(
+        "",
+        "Where there is no NPU, let the simulator of its processor stand in for it, as that of "
+        "the SoC of this number (60 is the X Elite's); far slower than the CPU, for tests.",
+        values.soc_number,
+        "SOC",
+        commands=_EMBEDDING_COMMANDS,
     )
-    npu_option: tuple[str, ...] = field(
-        default=(),
-        metadata=_option(
-            "Provider option for the NPU, from a list of allowed ones; may be repeated.",
-            values.named_values,
-            "NAME=VALUE",
-            many=True,
-            commands=_EMBEDDING_COMMANDS,
-        ),
+    npu_option: tuple[str, ...] = option(
+        (),
+        "Provider option for the NPU, from a list of allowed ones; may be repeated.",
+        values.named_values,
+        "NAME=VALUE",
+        many=os.pathsep,
+        commands=_EMBEDDING_COMMANDS,
     )
-    energy_weight: float = field(
-        default=0.0,
-        metadata=_option(
-            "Milliseconds that a millisecond of work on the CPU counts for beside the time it "
-            "takes, when auto chooses; 0 counts only time.",
-            values.not_negative,
-            "N",
-            commands=_EMBEDDING_COMMANDS,
-        ),
+    energy_weight: float = option(
+        0.0,
+        "Milliseconds that a millisecond of work on the CPU counts for beside the time it "
+        "takes, when auto chooses; 0 counts only time.",
+        values.not_negative,
+        "N",
+        commands=_EMBEDDING_COMMANDS,
     )
-    compiled_mb: int = field(
-        default=4_000,
-        metadata=_option(
-            "Disk space for what is compiled for the NPU; the least recently used goes first.",
-            values.whole(1, _MOST_MB),
-            "MB",
-            commands=_EMBEDDING_COMMANDS,
-        ),
+    compiled_mb: int = option(
+        4_000,
+        "Disk space for what is compiled for the NPU; the least recently used goes first.",
+        values.whole(1, _MOST_MB),
+        "MB",
+        commands=_EMBEDDING_COMMANDS,
     )
-    memory_limit_mb: int = field(
-        default=0,
-        metadata=_option(
-            "Memory that models may take together: a model that is not in use leaves for one that "
-            "would not fit beside it; 0 is no limit.",
-            values.whole(0, _MOST_MB, " (no limit)"),
-            "MB",
-            commands=_MODEL_COMMANDS,
-        ),
+    memory_limit_mb: int = option(
+        0,
+        "Memory that models may take together: a model that is not in use leaves for one that "
+        "would not fit beside it; 0 is no limit.",
+        values.whole(0, _MOST_MB, " (no limit)"),
+        "MB",
+        commands=_MODEL_COMMANDS,
     )
-    kv_limit_mb: int = field(
-        default=2_000,
-        metadata=_option(
-            "Memory that the keys and values of all answers being written may take.",
-            values.whole(1, _MOST_MB),
-            "MB",
-            commands=_ANSWERING_COMMANDS,
-        ),
+    kv_limit_mb: int = option(
+        2_000,
+        "Memory that the keys and values of all answers being written may take.",
+        values.whole(1, _MOST_MB),
+        "MB",
+        commands=_ANSWERING_COMMANDS,
     )
-    kv_float16: bool = field(
-        default=False,
-        metadata=_option(
-            "Keep keys and values in 16 bits where the model allows it: half the memory, and an "
-            "answer may differ a little.",
-            values.switch,
-            None,
-            commands=_ANSWERING_COMMANDS,
-        ),
+    kv_float16: bool = option(
+        False,
+        "Keep keys and values in 16 bits where the model allows it: half the memory, and an "
+        "answer may differ a little.",
+        values.switch,
+        None,
+        commands=_ANSWERING_COMMANDS,
     )
-    no_speculation: bool = field(
-        default=False,
-        metadata=_option(
-            "Choose one token a run, without drafts: slower where a text repeats itself.",
-            values.switch,
-            None,
-            commands=_ANSWERING_COMMANDS,
-        ),
+    no_speculation: bool = option(
+        False,
+        "Choose one token a run, without drafts: slower where a text repeats itself.",
+        values.switch,
+        None,
+        commands=_ANSWERING_COMMANDS,
     )
-    offline: bool = field(
-        default=False, metadata=_option("Never touch the network.", values.switch, None)
+    offline: bool = option(False, "Never touch the network.", values.switch, None)
+    log_level: str = option(
+        "warning",
+        "What goes to stderr: " + ", ".join(LOG_LEVELS) + ".",
+        values.one_of(LOG_LEVELS),
+        "LEVEL",
     )
-    log_level: str = field(
-        default="warning",
-        metadata=_option(
-            "What goes to stderr: " + ", ".join(LOG_LEVELS) + ".",
-            values.one_of(LOG_LEVELS),
-            "LEVEL",
-        ),
+    root: tuple[Path, ...] = _served(
+        (),
+        "Folder that index_documents may read, with all below it; may be repeated.",
+        values.folders,
+        "DIR",
+        many=os.pathsep,
     )
-    root: tuple[Path, ...] = field(
-        default=(),
-        metadata=_option(
-            "Folder that index_documents may read, with all below it; may be repeated.",
-            values.folders,
-            "DIR",
-            many=True,
-            commands=["serve"],
-        ),
+    read_only: bool = _served(False, "Offer no tool that changes the index.", values.switch, None)
+    watch: bool = _served(
+        False,
+        "Keep what is indexed under a --root up to date in the background.",
+        values.switch,
+        None,
     )
-    read_only: bool = field(
-        default=False,
-        metadata=_option(
-            "Offer no tool that changes the index.", values.switch, None, commands=["serve"]
-        ),
+    tools: tuple[str, ...] = _served(
+        (),
+        "Offer only these tools, comma-separated; default: all.",
+        values.tool_names,
+        "A,B",
+        many=os.pathsep,
     )
-    watch: bool = field(
-        default=False,
-        metadata=_option(
-            "Keep what is indexed under a --root up to date in the background.",
-            values.switch,
-            None,
-            commands=["serve"],
-        ),
+    pull: bool = _served(
+        False,
+        "Fetch missing default models in the background.",
+        values.switch,
+        None,
     )
-    tools: tuple[str, ...] = field(
-        default=(),
-        metadata=_option(
-            "Offer only these tools, comma-separated; default: all.",
-            values.tool_names,
-            "A,B",
-            many=True,
-            commands=["serve"],
-        ),
+    slots: int = _served(
+        4,
+        "Answers written at once; more wait their turn.",
+        values.whole(1, 64),
+        "N",
     )
-    pull: bool = field(
-        default=False,
-        metadata=_option(
-            "Fetch missing default models in the background.",
-            values.switch,
-            None,
-            commands=["serve"],
-        ),
+    queue: int = _served(
+        32,
+        "Calls that may wait for a slot; the next one is refused.",
+        values.whole(0, 10_000),
+        "N",
     )
-    slots: int = field(
-        default=4,
-        metadata=_option(
-            "Answers written at once; more wait their turn.",
-            values.whole(1, 64),
-            "N",
-            commands=["serve"],
-        ),
+    prefix_cache_mb: int = _served(
+        256,
+        "Memory for the beginnings of earlier prompts, which need not be read again; 0 keeps none.",
+        values.whole(0, _MOST_MB, " (none)"),
+        "MB",
     )
-    queue: int = field(
-        default=32,
-        metadata=_option(
-            "Calls that may wait for a slot; the next one is refused.",
-            values.whole(0, 10_000),
-            "N",
-            commands=["serve"],
-        ),
+    idle_seconds: int = _served(
+        300,
+        "A model not used for so long is unloaded, and loaded again at its next use; 0 keeps it.",
+        values.whole(0, 31_536_000, " (never)"),
+        "N",
     )
-    prefix_cache_mb: int = field(
-        default=256,
-        metadata=_option(
-            "Memory for the beginnings of earlier prompts, which need not be read again; 0 keeps "
-            "none.",
-            values.whole(0, _MOST_MB, " (none)"),
-            "MB",
-            commands=["serve"],
-        ),
+    queue_seconds: int = _served(
+        60,
+        "How long a call may wait for its turn before it is refused.",
+        values.whole(1, 3_600),
+        "N",
     )
-    idle_seconds: int = field(
-        default=300,
-        metadata=_option(
-            "A model not used for so long is unloaded, and loaded again at its next use; 0 keeps "
-            "it.",
-            values.whole(0, 31_536_000, " (never)"),
-            "N",
-            commands=["serve"],
-        ),
+    json_logs: bool = _served(False, "Log lines as JSON objects.", values.switch, None)
+    http: bool = _served(False, "Serve over HTTP instead of stdin and stdout.", values.switch, None)
+    host: str = _over_http("127.0.0.1", "Address to listen on.", values.host, "HOST")
+    port: int = _over_http(
+        8642, "Port to listen on; 0 takes a free one.", values.whole(0, 65_535), "N"
+    )
+    uds: Path | None = option(
+        None,
+        "Unix socket to listen on, in place of address and port.",
+        values.folder,
+        "PATH",
+        commands=["serve"],
+        needs="http",
+    )
+    allow_unauthenticated: bool = _over_http(
+        False,
+        "Listen where other machines reach it though no key was ever created.",
+        values.switch,
+        None,
+    )
+    allowed_host: tuple[str, ...] = _over_http(
+        (),
+        "Further name or address by which clients may call this server (the Host header); may be "
+        "repeated.",
+        values.hosts,
+        "NAME",
+        many=",",
+    )
+    cors_origin: tuple[str, ...] = _over_http(
+        (),
+        "Web origin whose pages may call from a browser, such as https://chat.example; may be "
+        "repeated; default: none.",
+        values.origins,
+        "ORIGIN",
+        many=",",
+    )
+    requests_per_minute: int = _over_http(
+        0,
+        "Requests that each key may make a minute; 0 is no limit.",
+        values.whole(0, 1_000_000, " (no limit)"),
+        "N",
+    )
+    tokens_per_minute: int = _over_http(
+        0,
+        "Tokens of prompts and answers that each key may take a minute; 0 is no limit.",
+        values.whole(0, 1_000_000_000, " (no limit)"),
+        "N",
+    )
+    drain_seconds: int = _over_http(
+        20,
+        "How long answers being written may go on when the server is told to stop.",
+        values.whole(0, 3_600),
+        "N",
     )
 
     @property
@@ -301,6 +276,11 @@ class Settings:
         return self.data_dir / "index.sqlite"
 
     @property
+    def keys_file(self) -> Path:
+        """Who may call over HTTP."""
+        return self.data_dir / "keys.json"
+
+    @property
     def compiled_folder(self) -> Path:
         """Where models compiled for the NPU are kept."""
         return self.data_dir / "compiled"
@@ -311,57 +291,19 @@ class Settings:
         pairs = (text.partition("=") for text in self.npu_option)
         return {name.strip(): value.strip() for name, _, value in pairs}
 
+    @property
+    def reaches_others(self) -> bool:
+        """Whether other machines may reach what listens over HTTP."""
+        return not (self.uds or values.is_loopback(self.host))
+
     def arguments(self, command: str) -> list[str]:
-        """The flags that give a child process these settings; defaults are left out."""
-        defaults, words = Settings(), list[str]()
-        for item in fields(self):
-            option, value = _option_of(item), getattr(self, item.name)
-            if value == getattr(defaults, item.name) or not _takes(option, command):
-                continue
-            given = [""] if value is True else list(value) if option.many else [value]
-            words += [part for one in given for part in (_flag(item.name), str(one)) if part]
-        return words
-
-
-def _option_of(item: "Field[Any]") -> _Option:
-    return item.metadata["option"]
-
-
-def _takes(option: _Option, command: str) -> bool:
-    return not option.commands or command in option.commands
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _help(item: "Field[Any]") -> str:
-    """What a setting does, and its default where that is a number or a word."""
-    text, default = _option_of(item).help, item.default
-    if isinstance(default, bool) or not isinstance(default, int | float | str) or default == "":
-        return text
-    shown = f"{default:g}" if isinstance(default, float) else default
-    return f"{text.removesuffix('.')} (default {shown})."
-
-
-def _environment_name(name: str) -> str:
-    return "NPU_GATEWAY_" + name.upper()
+        """The flags that give a child process these settings; what changes nothing is left out."""
+        return options.words(Settings, self, command)
 
 
 def add_flags(parser: argparse.ArgumentParser, command: str) -> None:
     """Adds the flags that a command takes; all are kept as text until `read`."""
-    group = parser.add_argument_group("settings")
-    for item in fields(Settings):
-        option = _option_of(item)
-        if not _takes(option, command):
-            continue
-        text = f"{_help(item)} [{_environment_name(item.name)}]"
-        if option.metavar is None:
-            group.add_argument(_flag(item.name), action="store_const", const="1", help=text)
-        elif option.many:
-            group.add_argument(_flag(item.name), action="append", metavar=option.metavar, help=text)
-        else:
-            group.add_argument(_flag(item.name), metavar=option.metavar, help=text)
+    options.add_flags(Settings, parser, command)
 
 
 def read(
@@ -370,40 +312,42 @@ def read(
     """A command's settings from its line and an environment (default: the process's own).
 
     Raises:
-        BadSetting: A value cannot be what the setting takes.
+        BadSetting: A value cannot be what the setting takes, or two do not go together.
     """
-    env = os.environ if environment is None else environment  # noqa: TID251 - the one reader.
-    chosen: dict[str, Any] = {}
-    for item in (item for item in fields(Settings) if _takes(_option_of(item), command)):
-        given = getattr(arguments, item.name, None)
-        name = _flag(item.name)
-        if given is None:
-            given, name = (
-                env.get(_environment_name(item.name)) or None,
-                _environment_name(item.name),
-            )
-        if given is not None:
-            chosen[item.name] = _parsed(name, _option_of(item), given)
-    return Settings(**chosen)
+    given = os.environ if environment is None else environment  # noqa: TID251 - the one reader.
+    line = options.from_line(Settings, command, arguments)
+    chosen = options.from_environment(Settings, command, given) | line
+    options.check_needs(Settings, line, chosen)
+    settings = Settings(**chosen)
+    _check_address(settings)
+    return settings
 
 
-def _parsed(name: str, option: _Option, given: str | list[str]) -> Any:
-    try:
-        if not option.many:
-            return option.parse(str(given))
-        words = given.split(os.pathsep) if isinstance(given, str) else given
-        return tuple(chain.from_iterable(option.parse(word) for word in words if word))
-    except ValueError as error:
-        raise BadSetting(f"{name} {error}, not {given!r}.") from error
+def _check_address(settings: Settings) -> None:
+    usual = Settings()
+    address = (settings.host, settings.port)
+    if settings.http and settings.uds and address != (usual.host, usual.port):
+        raise BadSetting("--uds takes the place of --host and --port; leave out one or the other.")
+
+
+def check_access(settings: Settings, *, has_keys: bool) -> None:
+    """Refuses to let other machines in where nobody has said who may call.
+
+    Args:
+        settings: Where it is to listen.
+        has_keys: Whether a key is needed to call, as `Keys.any` tells.
+
+    Raises:
+        BadSetting: It would listen on no loopback address, without keys.
+    """
+    if settings.reaches_others and not (has_keys or settings.allow_unauthenticated):
+        raise BadSetting(
+            f"--host {settings.host} lets other machines call, and there is no key yet: create one "
+            "with `npu-gateway keys create NAME` (and the same --data-dir), or let everybody in "
+            "with --allow-unauthenticated."
+        )
 
 
 def table() -> list[tuple[str, str, str]]:
     """Flag, environment name and help of every setting, as README shows them."""
-    return [
-        (
-            " ".join(filter(None, (_flag(item.name), _option_of(item).metavar))),
-            _environment_name(item.name),
-            _help(item),
-        )
-        for item in fields(Settings)
-    ]
+    return options.table(Settings)

@@ -3,7 +3,9 @@
 Knows neither flags nor environment. Every function raises ValueError, worded to follow a name.
 """
 
+import ipaddress
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +21,15 @@ TOOL_NAMES = (
 )
 
 _FALSE_AND_TRUE = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
+
+_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+"""A name whose last part is one would be read as an address: 127.1 and 0x7f000001 are 127.0.0.1."""
+
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/@:\[\]]+|\[[^/@\[\]]+\])(?::([0-9]{1,5}))?")
+_MOST_PORT = 65_535
+_PORTS = {"http": "80", "https": "443"}
+"""Ports that browsers leave out of an origin."""
 
 
 def folder(value: str) -> Path:
@@ -75,6 +86,44 @@ def not_negative(value: str) -> float:
 def folders(value: str) -> tuple[Path, ...]:
     """One path."""
     return (folder(value),)
+
+
+def host(value: str) -> str:
+    """A name in small letters or an address, which is without brackets if it is of version 6."""
+    word = value.strip().lower().removesuffix(".")
+    bare = word[1:-1] if word.startswith("[") and word.endswith("]") and ":" in word else word
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        if _NAME.fullmatch(word) and not _NUMBER.fullmatch(word.rpartition(".")[2]):
+            return word
+    raise ValueError("takes a name or an address, without scheme and port")
+
+
+def hosts(value: str) -> tuple[str, ...]:
+    """One name or address."""
+    return (host(value),)
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a host is this machine alone; a name but localhost may lead anywhere."""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
+
+
+def origins(value: str) -> tuple[str, ...]:
+    """One web origin, as browsers write it."""
+    found = _ORIGIN.fullmatch(value.strip().lower())
+    try:
+        if not found or int(found[3] or 0) > _MOST_PORT:
+            raise ValueError
+        scheme, name, port = found[1], host(found[2]), found[3]
+    except ValueError:
+        raise ValueError("takes scheme://host or scheme://host:port, without path or *") from None
+    shown = f"[{name}]" if ":" in name else name
+    return (f"{scheme}://{shown}" + (f":{port}" if port and port != _PORTS.get(scheme) else ""),)
 
 
 def tool_names(value: str) -> tuple[str, ...]:
