@@ -18,7 +18,7 @@
     │   ├── NpuFailed
     │   ├── IndexerBusy
     │   └── Overloaded
-    └── StoreError          the index cannot be used as it is
+    └── StoreError          what is kept on disk cannot be used as it is
         └── NewerSchema
 
 Rule: a message is one sentence or two for the person or agent who caused it, says what to do, and
@@ -111,7 +111,7 @@ class Overloaded(Unavailable):
 
 
 class StoreError(EngineError):
-    """The index cannot be opened or used as it is."""
+    """The index, or the file of keys, cannot be opened or used as it is."""
 
 
 class NewerSchema(StoreError):
