@@ -107,7 +107,11 @@ class IndexerBusy(Unavailable):
 
 
 class Overloaded(Unavailable):
-    """Others have taken what is there; the same request may be served a moment later."""
+    """Others have taken what is there; the same request may be served in `retry_after` seconds."""
+
+    def __init__(self, sentence: str, retry_after: float = 1.0) -> None:
+        super().__init__(sentence)
+        self.retry_after = retry_after
 
 
 class StoreError(EngineError):

@@ -1,11 +1,12 @@
 """The one file where the event loop meets the blocking engine.
 
 Every engine call runs in a worker thread. What must not run twice at once goes through a `Queue`,
-what may run a few times at once through an `Admission`, both served in order of arrival. A stream
-is advanced step by step, so a cancelled caller stops it between two steps and others get their turn
+what may run a few times at once through an `Admission`, which serves callers in turns. A stream is
+advanced step by step, so a cancelled caller stops it between two steps and others get their turn
 in between.
 """
 
+import math
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
 from typing import Protocol, TypeVar
@@ -15,6 +16,7 @@ from anyio import (
     CapacityLimiter,
     Event,
     create_task_group,
+    current_time,
     get_cancelled_exc_class,
     move_on_after,
     sleep_forever,
@@ -22,6 +24,7 @@ from anyio import (
 )
 
 from engine.errors import Overloaded
+from mcp_server.turns import Turns
 
 T = TypeVar("T")
 StepT = TypeVar("StepT", covariant=True)
@@ -47,6 +50,10 @@ _END = _End()
 
 
 _HURRY_SECONDS = 0.05
+
+_SHORTEST_RETRY, _LONGEST_RETRY = 1.0, 30.0
+"""Seconds after which a refused call is told to come back: far below the two minutes from which on
+the official Python client of OpenAI gives up instead."""
 
 
 def _nothing() -> None:
@@ -109,36 +116,107 @@ class Queue:
                     tasks.cancel_scope.cancel()
 
 
-class Admission:
-    """So many callers at once, so many more in line; the next one is refused."""
+class _Ticket:
+    """One call on its way to a slot."""
 
-    def __init__(self, slots: int, waiting: int, refusal: str) -> None:
+    def __init__(self, caller: str) -> None:
+        self.caller = caller
+        self.has_slot = self.is_refused = False
+        self.called = Event()
+
+
+class Admission:
+    """So many calls at once, so many more in line; what is too much is refused.
+
+    Callers in line are served in turns, see `Turns`, and wait no longer than they are told to.
+    """
+
+    def __init__(self, slots: int, waiting: int, refusal: str, patience: float = math.inf) -> None:
         """
         Args:
-            slots: Callers at once.
-            waiting: Callers in line, at most.
-            refusal: What the next one is told.
+            slots: Calls at once.
+            waiting: Calls in line, at most.
+            refusal: What a call is told that is too much.
+            patience: Seconds that a call is in line, at most.
         """
-        self._limiter = CapacityLimiter(slots)
+        self._free = self._slots = slots
         self._most_waiting = waiting
         self._refusal = refusal
+        self._patience = patience
+        self._turns: Turns[_Ticket] = Turns()
+        self._held_seconds = 0.0
 
     @property
     def waiting(self) -> int:
-        """Callers in line now."""
-        return self._limiter.statistics().tasks_waiting
+        """Calls in line now; may be read from any thread."""
+        return self._turns.waiting
+
+    @property
+    def working(self) -> int:
+        """Calls that hold a slot now; may be read from any thread."""
+        return self._slots - self._free
 
     @asynccontextmanager
     async def slot(self, caller: str = "") -> AsyncGenerator[None]:
-        """Holds a slot within the block, waited for in order of arrival.
+        """Holds a slot within the block.
+
+        Args:
+            caller: Whose call it is; each caller has turns of its own.
 
         Raises:
-            Overloaded: The line is full.
+            Overloaded: The line is full and no other caller has more calls here, one who has
+                fewer came while it was full, or it was not this call's turn in time.
         """
-        if self._limiter.available_tokens < 1 and self.waiting >= self._most_waiting:
-            raise Overloaded(self._refusal)
-        async with self._limiter:
+        ticket = _Ticket(caller)
+        try:
+            await self._wait(ticket)
+            began = current_time()
             yield
+            self._held(current_time() - began)
+        finally:
+            if ticket.has_slot:
+                self._free += 1
+                self._turns.done(caller)
+                self._serve()
+
+    async def _wait(self, ticket: _Ticket) -> None:
+        self._turns.join(ticket.caller, ticket)
+        self._serve()
+        if self.waiting > self._most_waiting:
+            too_much = self._turns.shorten(ticket.caller)
+            too_much.is_refused = True
+            too_much.called.set()
+        try:
+            with move_on_after(self._patience):
+                await ticket.called.wait()
+        finally:
+            if not ticket.called.is_set():
+                self._turns.leave(ticket.caller, ticket)
+        if ticket.is_refused:
+            raise Overloaded(self._refusal, self._retry_after())
+        if not ticket.has_slot:
+            raise Overloaded(
+                f"It was not this call's turn within {self._patience:.0f} s, so many others are "
+                "being served: call again later.",
+                self._retry_after(),
+            )
+
+    def _serve(self) -> None:
+        while self._free and self.waiting:
+            self._free -= 1
+            ticket = self._turns.next()
+            ticket.has_slot = True
+            ticket.called.set()
+
+    def _held(self, seconds: float) -> None:
+        """Learns how long a slot is held: a mean in which the latest call weighs a fifth."""
+        weight = 0.2 if self._held_seconds else 1.0
+        self._held_seconds += weight * (seconds - self._held_seconds)
+
+    def _retry_after(self) -> float:
+        """Seconds until about half of those in line will have been served."""
+        ahead = (self.waiting + 1) / 2 / self._slots * self._held_seconds
+        return min(max(ahead, _SHORTEST_RETRY), _LONGEST_RETRY)
 
 
 async def run_abandonable(call: Callable[[], T]) -> T:

@@ -1,8 +1,14 @@
 """The bridge between the event loop and blocking steps: turns, lines, cancelling."""
 
+import asyncio
+import contextlib
 import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import anyio
+import anyio.abc
+import anyio.lowlevel
 import pytest
 
 from engine.errors import Overloaded
@@ -119,3 +125,149 @@ async def test_whoever_leaves_the_line_makes_room_in_it():
         assert slots.waiting == 1
         tasks.cancel_scope.cancel()
     assert slots.waiting == 0
+
+
+async def serve_all(slots: Admission, callers: str) -> tuple[str, str]:
+    """Who was served, in order, and who was refused, of calls that all come, in this order, while
+    the first ones are being served."""
+    served, refused = "", ""
+    all_are_here = anyio.Event()
+
+    async def call(caller: str) -> None:
+        nonlocal served, refused
+        try:
+            async with slots.slot(caller):
+                served += caller
+                await all_are_here.wait()
+        except Overloaded:
+            refused += caller
+
+    async with anyio.create_task_group() as tasks:
+        for caller in callers:
+            tasks.start_soon(call, caller)
+        with anyio.fail_after(30):
+            while slots.working + slots.waiting + len(refused) < len(callers):
+                await anyio.lowlevel.checkpoint()
+        all_are_here.set()
+    assert (slots.waiting, slots.working) == (0, 0)
+    return served, refused
+
+
+async def test_callers_have_turns_and_each_ones_calls_keep_their_order():
+    assert await serve_all(Admission(1, 32, "full"), "aaaaaabbc") == ("aabcabaaa", "")
+
+
+async def test_each_call_too_many_costs_one_and_a_line_filled_by_one_caller_is_open_to_others():
+    for callers, served, refused in [
+        ("a" * 9 + "aaa", "a" * 9, "aaa"),
+        ("a" * 9 + "bcb", "aabcabaaa", "aaa"),
+        ("a" * 9 + "abab", "aababaaaa", "aaaa"),
+        ("abcdefghi" + "jkl", "abcdefghi", "jkl"),
+    ]:
+        assert await serve_all(Admission(1, 8, "full"), callers) == (served, refused), callers
+
+
+async def test_a_caller_with_one_call_is_served_while_another_calls_without_pause():
+    slots = Admission(1, 1, "full")
+    served = anyio.Event()
+    greedy_calls = 0
+
+    async def greedy() -> None:
+        nonlocal greedy_calls
+        while not served.is_set():
+            with contextlib.suppress(Overloaded):
+                async with slots.slot("greedy"):
+                    greedy_calls += 1
+                    await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(greedy)
+        with anyio.fail_after(30):
+            while greedy_calls < 10:
+                await anyio.lowlevel.checkpoint()
+            async with slots.slot("modest"):
+                served.set()
+
+
+async def test_waiting_has_an_end():
+    slots = Admission(1, 4, "full", patience=0.01)
+    async with slots.slot("a"):
+        with anyio.fail_after(30), pytest.raises(Overloaded, match="not this call's turn") as late:
+            async with slots.slot("b"):
+                pytest.fail("the slot was taken")
+        assert late.value.retry_after == 1
+        assert slots.waiting == 0
+    async with slots.slot("b"):
+        assert slots.working == 1
+
+
+async def test_no_slot_is_lost_to_calls_that_are_cancelled_as_their_turn_comes():
+    slots = Admission(1, 4, "full")
+    served = anyio.Event()
+
+    async def cancelled() -> None:
+        async with slots.slot("b"):
+            await anyio.sleep_forever()
+
+    async def next_one() -> None:
+        async with slots.slot("c"):
+            served.set()
+
+    for tells_first in (True, False):
+        for cancel in (native_cancel, scope_cancel):
+            served = anyio.Event()
+            async with anyio.create_task_group() as tasks, contextlib.AsyncExitStack() as first:
+                await first.enter_async_context(slots.slot("a"))
+                stop = cancel(tasks, cancelled)
+                await anyio.wait_all_tasks_blocked()
+                tasks.start_soon(next_one)
+                await anyio.wait_all_tasks_blocked()
+                if tells_first:
+                    stop()
+                await first.aclose()
+                if not tells_first:
+                    stop()
+                with anyio.fail_after(30):
+                    await served.wait()
+            assert (slots.waiting, slots.working) == (0, 0)
+
+
+def scope_cancel(
+    tasks: anyio.abc.TaskGroup, call: Callable[[], Awaitable[None]]
+) -> Callable[[], None]:
+    """Starts a call; what is returned cancels it at its next checkpoint."""
+    scope = anyio.CancelScope()
+
+    async def scoped() -> None:
+        with scope:
+            await call()
+
+    tasks.start_soon(scoped)
+    return scope.cancel
+
+
+def native_cancel(
+    tasks: anyio.abc.TaskGroup, call: Callable[[], Coroutine[Any, Any, None]]
+) -> Callable[[], object]:
+    """Starts a call; what is returned cancels it where it is, though its wait may be over."""
+    return asyncio.get_running_loop().create_task(call()).cancel
+
+
+async def test_who_is_refused_is_told_when_half_the_line_may_be_gone():
+    slots = Admission(2, 3, "full")
+    slots._held(10.0)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(hold, slots)
+            await anyio.wait_all_tasks_blocked()
+        with pytest.raises(Overloaded) as refused:
+            async with slots.slot():
+                pytest.fail("there is no slot")
+        tasks.cancel_scope.cancel()
+    assert refused.value.retry_after == 10
+
+
+async def hold(slots: Admission) -> None:
+    async with slots.slot():
+        await anyio.sleep_forever()
