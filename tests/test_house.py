@@ -75,7 +75,8 @@ def test_the_server_brings_in_no_heavy_library():
     code = (
         "import sys, mcp_server, mcp_server.stdio, mcp_server.__main__, mcp_server.commands.serve\n"
         "heavy = {'torch', 'transformers', 'fastapi', 'pandas', 'onnx', 'gguf', 'safetensors',\n"
-        "         'huggingface_hub', 'llguidance', 'jsonschema'} & set(sys.modules)\n"
+        "         'huggingface_hub', 'llguidance', 'jsonschema',\n"
+        "         'prometheus_client'} & set(sys.modules)\n"
         "print(sorted(heavy))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
