@@ -5,8 +5,8 @@ and starts no thread.
 """
 
 import importlib
-from collections.abc import Sequence as Messages
-from dataclasses import dataclass, replace
+from collections.abc import Sequence as Many
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from engine.decode.answer import Answer
 from engine.decode.drafting import LARGE_MODEL_COST, SMALL_MODEL_COST
 from engine.decode.forward import Forward
 from engine.decode.loop import Loop
+from engine.decode.options import DecoderOptions, DecoderStatus
 from engine.decode.output_forms import OutputForm
 from engine.decode.prefix_cache import PrefixCache
 from engine.decode.sampling import Sampler, SamplingParams
@@ -22,9 +23,11 @@ from engine.decode.slots import Slots
 from engine.errors import InvalidInput, PromptTooLong, Unavailable
 from engine.models import surgery
 from engine.models.spec import DecoderSpec
-from engine.models.surgery import KvType, Surgery
+from engine.models.surgery import Surgery
 from engine.runtime.session import Session, Stop
-from engine.text.chat import ChatTemplate, Message
+from engine.text.chat import ChatTemplate
+from engine.text.prompts import Prompt, Prompts, RawText
+from engine.text.token_bytes import TokenBytes
 from engine.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -38,72 +41,8 @@ __all__ = ["Answer", "Decoder", "DecoderOptions", "DecoderStatus", "Piece", "Usa
 # parts: Phi-3 28 tokens/s in parts of 8, 33 in large ones (Linux x86-64, 2 cores).
 _PREFILL_CHUNK, _LARGE_PREFILL_CHUNK, _LARGE_BYTES = 128, 32, 1_000_000_000
 
-# The least that numbers of DecoderOptions may be. A run of one token takes another kernel; see
-# `forward`.
-_LEAST = {
-    "threads": 0,
-    "slots": 1,
-    "kv_limit_bytes": 0,
-    "prefix_cache_bytes": 0,
-    "prefill_chunk": 2,
-}
-
 # A cache with room for fewer tokens than this holds no chat template with an answer.
 _FEWEST_TOKENS = 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecoderOptions:
-    """How a model is served; a field that cannot be as it is raises InvalidInput."""
-
-    threads: int = 0
-    """Threads one run may use; 0 for every physical core."""
-    slots: int = 4
-    """Answers that grow at once."""
-    kv_limit_bytes: int = 2 * 2**30
-    """What the keys and values of all answers in work may take."""
-    kv_dtype: KvType | None = None
-    """What they are kept as; "float16" takes half the memory where `Surgery` can change it."""
-    prefix_cache_bytes: int = 256 * 2**20
-    """What may be kept of prompts that have been answered, for those that begin alike."""
-    speculate: bool = True
-    """Whether tokens that the text so far suggests are checked many at once. Answers are the same
-    but where two tokens are nearer than such a run rounds; see `forward`."""
-    prefill_chunk: int | None = None
-    """Prompt tokens read in one run, at least 2; None for `prefill_chunk_for` the model."""
-
-    def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            is_left_out = name == "prefill_chunk" and value is None
-            if not (is_left_out or (isinstance(value, int) and value >= least)):
-                raise InvalidInput(
-                    f"{name} must be a whole number, {least} or more, but is {value!r}."
-                )
-        if self.kv_dtype not in (None, "float16"):
-            raise InvalidInput(f'kv_dtype must be None or "float16", but is {self.kv_dtype!r}.')
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecoderStatus:
-    """What a decoder is doing, and what it holds."""
-
-    active: int
-    """Answers in work."""
-    waiting: int
-    """Answers that wait for a slot."""
-    kv_bytes: int
-    """What the keys and values of the answers in work take."""
-    kv_tokens: int
-    """Tokens that are in them."""
-    prefixes: int
-    """Beginnings of prompts that are kept."""
-    prefix_bytes: int
-    """What they take."""
-    prefill_tokens_per_second: float
-    """Over all prompts so far; 0 before the first."""
-    decode_tokens_per_second: float
-    """Likewise, for all answers together."""
 
 
 class Decoder:
@@ -117,9 +56,8 @@ class Decoder:
         self.provider = session.provider
         """Short name of the execution provider that runs the model."""
         self._tokenizer = Tokenizer.open(spec.tokenizer_file)
-        self._template = ChatTemplate(
-            spec.chat_template, self._tokenizer, spec.bos_token, spec.eos_token
-        )
+        template = ChatTemplate(spec.chat_template, self._tokenizer, spec.bos_token, spec.eos_token)
+        self._prompts = Prompts(self._tokenizer, template)
         is_large = spec.weight_bytes > _LARGE_BYTES
         self._draft_cost = LARGE_MODEL_COST if is_large else SMALL_MODEL_COST
         part = options.prefill_chunk or prefill_chunk_for(spec)
@@ -161,35 +99,72 @@ class Decoder:
             loop.close(self._closed)
 
     def generate(
-        self, messages: Messages[Message], params: SamplingParams, form: OutputForm | None = None
+        self, prompt: Prompt, params: SamplingParams, form: OutputForm | None = None
     ) -> Answer:
-        """Answers a conversation, piece by piece.
+        """Answers a conversation, or goes on from a text, piece by piece.
 
         An empty piece comes after each part of the prompt. Fetching raises:
 
-            EmptyInput, InvalidInput: The messages cannot be rendered, or the form cannot be kept.
-            PromptTooLong: They leave no room for an answer.
+            EmptyInput, InvalidInput: The prompt cannot be rendered, or the form cannot be kept.
+            PromptTooLong: It leaves no room for an answer.
             AnswerCut: The answer has not come to an end of its form when its tokens run out.
-            ModelBroken: The model fails on them, or its chat template does.
+            ModelBroken: The model fails on it, or its chat template does.
             Unavailable: The decoder is closed.
 
         Args:
-            messages: The conversation.
+            prompt: The conversation's messages, or a `RawText`.
             params: How tokens are chosen.
             form: What the answer must look like; None leaves that to the model.
         """
-        return Answer(lambda stop: self._begin(messages, params, form, stop))
+        return Answer(lambda stop: self._begin(prompt, params, form, stop))
 
     def choices(
-        self,
-        messages: Messages[Message],
-        params: SamplingParams,
-        count: int,
-        form: OutputForm | None = None,
+        self, prompt: Prompt, params: SamplingParams, count: int, form: OutputForm | None = None
     ) -> list[Answer]:
-        """Several answers to one conversation, each with a seed of its own; as `generate`."""
+        """Several answers to one prompt, each with a seed of its own; as `generate`."""
         seeds = [None if params.seed is None else (params.seed + i) % 2**64 for i in range(count)]
-        return [self.generate(messages, replace(params, seed=seed), form) for seed in seeds]
+        return [self.generate(prompt, replace(params, seed=seed), form) for seed in seeds]
+
+    def complete(self, text: str, params: SamplingParams, form: OutputForm | None = None) -> Answer:
+        """Goes on from a text; as `generate`."""
+        return self.generate(RawText(text), params, form)
+
+    def prompt_ids(self, prompt: Prompt) -> list[int]:
+        """The ids that the model reads of a prompt, however many they are.
+
+        Raises:
+            EmptyInput, InvalidInput: The prompt cannot be rendered.
+            ModelBroken: The chat template fails.
+        """
+        return self._prompts.ids(prompt)
+
+    def count(self, prompt: Prompt) -> int:
+        """Tokens of a prompt, as an answer's usage gives them; raises what `prompt_ids` does."""
+        return len(self.prompt_ids(prompt))
+
+    def tokenize(self, text: str) -> list[int]:
+        """Ids of a text by itself: nothing is put before it, and no control token is read in it.
+
+        Raises:
+            InvalidInput: Not Unicode text.
+        """
+        return self._tokenizer.encode_parts([text])
+
+    def detokenize(self, ids: Many[int]) -> str:
+        """The text of ids, control tokens as they are spelled.
+
+        Raises:
+            InvalidInput: The model has no token of such an id.
+        """
+        return self._tokenizer.decode_all(ids)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The exact bytes that a token stands for, maybe a part of a character.
+
+        Raises:
+            InvalidInput: The model has no token of such an id.
+        """
+        return self._token_bytes.of(token_id)
 
     def status(self) -> DecoderStatus:
         """What it is doing now; waits for nothing.
@@ -222,7 +197,7 @@ class Decoder:
 
     def _begin(
         self,
-        messages: Messages[Message],
+        prompt: Prompt,
         params: SamplingParams,
         form: OutputForm | None,
         stop: Stop,
@@ -230,17 +205,17 @@ class Decoder:
         loop = self._opened
         params.check_vocabulary(self._tokenizer.vocabulary_size)
         constraint = self._constraint(params, form) if form is not None else None
-        prompt = self._template.render_ids(messages)
+        ids = self._prompts.ids(prompt)
         longest = loop.forward.cache.longest
-        room = longest - len(prompt)
+        room = longest - len(ids)
         if room < 1:
             limit = "the model takes" if longest == self.context else "the cache has room for"
             raise PromptTooLong(
-                f"The prompt has {len(prompt)} tokens, and {limit} {longest} with its answer; "
+                f"The prompt has {len(ids)} tokens, and {limit} {longest} with its answer; "
                 "shorten it."
             )
         sequence = Sequence(
-            prompt,
+            ids,
             params,
             stop=stop,
             stop_token_ids=self.spec.stop_token_ids,
@@ -248,8 +223,13 @@ class Decoder:
             tokenizer=self._tokenizer,
             draft_cost=self._draft_cost if self.options.speculate else None,
             constraint=constraint,
+            goes_on=isinstance(prompt, RawText) and form is None,
         )
         return loop, sequence
+
+    @cached_property
+    def _token_bytes(self) -> TokenBytes:
+        return TokenBytes(self._tokenizer)
 
     @cached_property
     def _constraints(self) -> "Constraints":

@@ -68,6 +68,7 @@ class Sequence:
         tokenizer: Tokenizer,
         draft_cost: RunCost | None,
         constraint: "Constraint | None",
+        goes_on: bool = False,
     ) -> None:
         """An answer that has not begun.
 
@@ -80,6 +81,7 @@ class Sequence:
             tokenizer: The model's; ids that it does not know are never chosen.
             draft_cost: What drafts cost; None for an answer without.
             constraint: What keeps it to a form, if one is asked for.
+            goes_on: Its text goes on from the prompt's, and may begin with a space.
         """
         self.prompt = np.array(prompt, np.int64)
         self.ids = list(prompt)
@@ -101,7 +103,7 @@ class Sequence:
         self._known_ids = tokenizer.vocabulary_size
         self._sampler = Sampler(params, prompt, stop_token_ids)
         self._stopping = Stopping(params, stop_token_ids, room)
-        self._detokenizer = Detokenizer(tokenizer)
+        self._detokenizer = Detokenizer(tokenizer, prompt if goes_on else ())
         self._drafting = Drafting(self.ids, draft_cost) if draft_cost is not None else None
         self._constraint = constraint
 

@@ -200,6 +200,24 @@ class Embedder:
         """
         return self._framing.count_tokens(texts)
 
+    def tokenize(self, text: str) -> list[int]:
+        """Ids of a whole document with the special tokens around it, however long it is.
+
+        A control token that it spells becomes that token, as the model reads it.
+
+        Raises:
+            InvalidInput: Not Unicode text.
+        """
+        return self._framing.whole_row(text)
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of ids, special tokens as they are spelled; not always the one they came from.
+
+        Raises:
+            InvalidInput: The model has no token of such an id.
+        """
+        return self._framing.text(ids)
+
     def placement(self) -> Placement:
         """Where texts are embedded now; waits for nothing."""
         measured = self._pool.latencies.rows()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.embed.calls import Row
-from engine.errors import EmptyInput, InvalidInput, ModelBroken, TextTooLong
+from engine.errors import EmptyInput, InvalidInput, TextTooLong
 from engine.text.counting import TokenCounts
 from engine.text.tokenizer import Tokenizer
 
@@ -28,7 +28,7 @@ class Framing:
         """
         self._tokenizer = tokenizer
         self._counts = TokenCounts(tokenizer)
-        self._before, self._after = _frame(tokenizer)
+        self._before, self._after = tokenizer.frame
         self.special_tokens = len(self._before) + len(self._after)
         """Of every row."""
         self.text_tokens = max_tokens - self.special_tokens
@@ -43,6 +43,23 @@ class Framing:
         """
         _refuse_other_types(texts)
         return self._counts.of_each(texts)
+
+    def whole_row(self, text: str) -> list[int]:
+        """A text's ids between the special tokens, nothing cut.
+
+        Raises:
+            InvalidInput: Not Unicode text.
+        """
+        (content,) = self._tokenizer.encode_batch([text])
+        return [*self._before, *content, *self._after]
+
+    def text(self, ids: Row) -> str:
+        """The text of ids, special tokens as they are spelled.
+
+        Raises:
+            InvalidInput: The vocabulary lacks one of them.
+        """
+        return self._tokenizer.decode_all(ids)
 
     def contents(self, texts: Sequence[str], prefix: str = "") -> list[list[int]]:
         """The same for texts to be embedded, a prefix put before each.
@@ -78,24 +95,6 @@ class Framing:
         """The shortest and the longest row, of the vocabulary's last token."""
         last = self._tokenizer.vocabulary_size - 1
         return [self.row([last]), self.row([last] * self.text_tokens)]
-
-
-def _frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """The special tokens the model expects before and after a text.
-
-    Raises:
-        ModelBroken: A text does not stand between them.
-    """
-    (bare,) = tokenizer.encode_batch(["a"])
-    (whole,) = tokenizer.encode_batch(["a"], special_tokens=True)
-    starts = [i for i in range(len(whole)) if bare and whole[i : i + len(bare)] == bare]
-    if not starts:
-        raise ModelBroken(
-            f"{tokenizer.name} does not put its special tokens around the tokens of a text; fetch "
-            "the model again."
-        )
-    start = starts[0]
-    return whole[:start], whole[start + len(bare) :]
 
 
 def _padding_id(tokenizer: Tokenizer) -> int:

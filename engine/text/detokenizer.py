@@ -7,6 +7,8 @@ The library's own DecodeStream fails on a run of byte tokens that turns out to b
 has shown the valid beginning by then; here such a run waits for its end.
 """
 
+from collections.abc import Sequence
+
 from engine.text.tokenizer import Tokenizer
 
 _REPLACEMENT = "\ufffd"
@@ -15,9 +17,16 @@ _REPLACEMENT = "\ufffd"
 class Detokenizer:
     """The text of one sequence, token by token."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, before: Sequence[int] = ()) -> None:
+        """Nothing shown yet.
+
+        Args:
+            tokenizer: The model's.
+            before: Ids of the text that this one goes on from. Without any it is a text by itself,
+                and the space that some tokenizers put before a text is not shown.
+        """
         self._tokenizer = tokenizer
-        self._shown: list[int] = []
+        self._shown = self._end_of(before)
         """The ids whose text was given out last: context that later ids are decoded in."""
         self._waiting: list[int] = []
         """The ids after them, whose text is not given out yet."""
@@ -40,6 +49,13 @@ class Detokenizer:
         text = self._text_of_waiting()
         self._shown, self._waiting = self._waiting, []
         return text
+
+    def _end_of(self, ids: Sequence[int]) -> list[int]:
+        """The last id that is no raw byte, and the bytes after it."""
+        start = len(ids)
+        while start > 0 and ids[start - 1] in self._tokenizer.byte_ids:
+            start -= 1
+        return list(ids[max(0, start - 1) :])
 
     def _text_of_waiting(self) -> str:
         before = self._tokenizer.decode(self._shown)

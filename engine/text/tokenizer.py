@@ -88,9 +88,50 @@ class Tokenizer:
         """Id of the token that is spelled so in the vocabulary, or None."""
         return self._tokenizer.token_to_id(text)
 
+    def token_text(self, token_id: int) -> str:
+        """How a token is spelled in the vocabulary.
+
+        Raises:
+            InvalidInput: The vocabulary has no such token.
+        """
+        known = 0 <= token_id < self.vocabulary_size
+        text = self._tokenizer.id_to_token(token_id) if known else None
+        if text is None:
+            raise InvalidInput(
+                f"The model has no token {token_id}; its ids are 0 to {self.vocabulary_size - 1}."
+            )
+        return text
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens left out; bytes that are no character become U+FFFD."""
         return self._tokenizer.decode(ids, skip_special_tokens=True)
+
+    def decode_all(self, ids: Sequence[int]) -> str:
+        """The same with special tokens, as they are spelled.
+
+        Raises:
+            InvalidInput: The vocabulary lacks one of them.
+        """
+        for token_id in set(ids):
+            self.token_text(token_id)
+        return self._tokenizer.decode(ids, skip_special_tokens=False)
+
+    @cached_property
+    def frame(self) -> tuple[list[int], list[int]]:
+        """The special tokens that the model expects before and after a text.
+
+        Raises:
+            ModelBroken: A text does not stand between them.
+        """
+        (bare,) = self.encode_batch(["a"])
+        (whole,) = self.encode_batch(["a"], special_tokens=True)
+        starts = [i for i in range(len(whole)) if bare and whole[i : i + len(bare)] == bare]
+        if not starts:
+            raise ModelBroken(
+                f"{self.name} does not put its special tokens around the tokens of a text; fetch "
+                "the model again."
+            )
+        return whole[: starts[0]], whole[starts[0] + len(bare) :]
 
     @property
     def json_text(self) -> str:
@@ -118,6 +159,11 @@ class Tokenizer:
         """Ids that stand for one raw byte (`<0x0A>`) in vocabularies that fall back to bytes."""
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=False)
         return frozenset(i for text, i in vocabulary.items() if _BYTE_TOKEN.fullmatch(text))
+
+    @cached_property
+    def added_ids(self) -> frozenset[int]:
+        """Ids of tokens added to the vocabulary: those that are spelled as they are meant."""
+        return frozenset(self._tokenizer.get_added_tokens_decoder())
 
     @cached_property
     def control_texts(self) -> frozenset[str]:

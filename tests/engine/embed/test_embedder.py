@@ -50,6 +50,26 @@ def alike(left: np.ndarray, right: np.ndarray, tolerance: float = 1e-6) -> bool:
 # The real model.
 
 
+def test_minilm_shows_the_tokens_that_it_reads(minilm: Embedder) -> None:
+    ids = minilm.tokenize("Hello worldliness")
+    assert (ids[0], ids[-1]) == (101, 102)
+    assert minilm.detokenize(ids) == "[CLS] hello worldliness [SEP]"
+    assert len(ids) == minilm.count_tokens(["Hello worldliness"])[0] + 2
+    assert minilm.tokenize("") == [101, 102]
+    assert len(minilm.tokenize("word " * 2_000)) == 2_002
+
+
+@pytest.mark.parametrize("ids", [[-1], [101, 30_522], [2**70]])
+def test_ids_that_minilm_does_not_have_are_refused(minilm: Embedder, ids: list[int]) -> None:
+    with pytest.raises(InvalidInput, match="its ids are 0 to 30521"):
+        minilm.detokenize(ids)
+
+
+def test_half_a_character_has_no_tokens(minilm: Embedder) -> None:
+    with pytest.raises(InvalidInput, match="lone surrogate"):
+        minilm.tokenize("\ud83d")
+
+
 @pytest.mark.parametrize("read", [folder.read_installed, folder.read])
 def test_fifty_varied_texts_have_the_vectors_that_sentence_transformers_gives(
     minilm_folder: Path,
