@@ -15,7 +15,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from engine import __version__
 from mcp_server import server
+from mcp_server.http import openapi
 from mcp_server.http.call import EVERYONE, Visit
 from mcp_server.http.dispatch import Dispatch
 from mcp_server.http.endpoint import Endpoints
@@ -23,10 +25,12 @@ from mcp_server.http.failures import Kind, Refused, error_response
 from mcp_server.http.openai import embeddings, models
 from mcp_server.lifespan import Gateway
 
-ENDPOINTS: Endpoints = (
+_DOCUMENTED: Endpoints = (
     *models.endpoints(),
     *embeddings.endpoints(),
 )
+
+ENDPOINTS: Endpoints = (*_DOCUMENTED, *openapi.endpoints(_DOCUMENTED, __version__))
 """The route table."""
 
 _UNKNOWN = Kind(404, "invalid_request_error", "unknown_url")

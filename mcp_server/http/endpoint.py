@@ -9,6 +9,8 @@ from starlette.responses import Response
 
 from mcp_server.http.call import BodyT, Call, Scope
 
+JSON = "application/json"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint(Generic[BodyT]):
@@ -19,13 +21,19 @@ class Endpoint(Generic[BodyT]):
     method: Literal["GET", "POST"]
     path: str
     """As in Starlette. OpenAI's routes are without the prefix /v1, which may be there or not."""
-    scope: Scope | None
-    """What a key must allow; None lets everyone in."""
+    scope: Scope | Literal["any"] | None
+    """What a key must allow, any if any key will do; None lets everyone in."""
     answer: Callable[[Call[BodyT]], Awaitable[Response]]
     body: type[BodyT] | None = None
     """A pydantic class; None for a request without one."""
     result: type[BaseModel] | None = None
-    """What a good answer holds; None where it is no JSON."""
+    """What a good answer holds; None where that is said nowhere."""
+    media_type: str = JSON
+    """Of a good answer."""
+    chunk: Any = None
+    """What each event of a stream holds, a pydantic class or a union of some; None: no streams."""
+    query: type[BaseModel] | None = None
+    """What may stand behind the question mark; None for nothing. Told here, checked by `answer`."""
     is_versioned: bool = True
     """Whether it is there under /v1 too."""
 
