@@ -64,6 +64,7 @@ class Gateway:
             settings.queue,
             f"{count(settings.slots, 'call')} in work and {count(settings.queue, 'more call')} "
             "waiting are all that this server takes: call again in a few seconds.",
+            patience=settings.queue_seconds,
         )
         """For a whole answer: a decoder writes a few at once."""
         self.embeddings = concurrency.Admission(
