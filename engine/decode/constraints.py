@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from engine.decode.endings import Ending, Flags, Logits, Preferences
 from engine.decode.output_forms import Choices, JsonSchema, OutputForm, Regex, Schema, ToolCalls
 from engine.decode.schemas import largest, patterns, readable, require
-from engine.decode.tool_calls import tool_calls_rules
+from engine.decode.tool_grammar import tool_calls_rules
 from engine.errors import InvalidInput, ModelBroken
 from engine.text.tokenizer import Tokenizer
 

@@ -86,6 +86,10 @@ class ToolCalls:
     """In OpenAI's shape: {"type": "function", "function": {name, description, parameters}}."""
     choice: str = "auto"
     """"auto", "required", or the name of the one tool to be called."""
+    allowed: tuple[str, ...] | None = None
+    """Names of the tools that may be called; None for all."""
+    parallel: bool = True
+    """Whether there may be several calls in one answer."""
 
     def __post_init__(self) -> None:
         tools = tuple(tool if isinstance(tool, Tool) else _tool(tool) for tool in self.tools)
@@ -98,6 +102,17 @@ class ToolCalls:
                 f"tool_choice must be auto, required or one of {', '.join(names)}, but is "
                 f"{self.choice!r}."
             )
+        if self.allowed is not None:
+            self._check_allowed(self.allowed, names)
+
+    def _check_allowed(self, allowed: Sequence[str], names: Sequence[str]) -> None:
+        if not allowed or not set(allowed) <= set(names):
+            raise InvalidInput(
+                f"The allowed tools must be some of {', '.join(names)}, but are "
+                f"{', '.join(map(repr, allowed)) or 'none'}."
+            )
+        if self.choice not in ("auto", "required", *allowed):
+            raise InvalidInput(f"The tool {self.choice!r} must be called, but is not allowed.")
 
     @property
     def functions(self) -> tuple[Tool, ...]:
@@ -106,9 +121,11 @@ class ToolCalls:
 
     @property
     def callable(self) -> tuple[Tool, ...]:
-        """The tools that the choice leaves."""
+        """The tools that may be called."""
         named = tuple(tool for tool in self.functions if tool.name == self.choice)
-        return named or self.functions
+        if named or self.allowed is None:
+            return named or self.functions
+        return tuple(tool for tool in self.functions if tool.name in self.allowed)
 
 
 OutputForm = JsonSchema | Regex | Choices | ToolCalls

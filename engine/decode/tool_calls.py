@@ -1,19 +1,19 @@
-"""Tool calls as text: how a model is told of its tools, writes calls, and how they are read.
+"""Tool calls as text: how they are read in an answer, as it comes or all at once.
 
-For models whose chat template knows no tools: the tools are named in the system prompt, and each
-call is one JSON object between tags, as Hermes and Qwen models were trained on.
+Each call is one JSON object between tags, as Hermes and Qwen models write it; the grammar of
+`tool_grammar` lets an answer of the form `ToolCalls` have no others.
 """
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from engine.decode.output_forms import Tool, ToolCalls
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
-_MOST_CALLS = 16
-_JSON = json.JSONDecoder()
+
+_HEAD = re.compile(r'\{"name": ?("(?:[^"\\]|\\.)*"), ?"arguments": ?(?=[^ ])')
+"""What a call says before its arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,67 +22,171 @@ class ToolCall:
 
     name: str
     arguments_json: str
-    """The arguments as JSON text."""
+    """The arguments as JSON text, as the model wrote it."""
 
 
-def tools_prompt(tools: Sequence[Tool]) -> str:
-    """What a system prompt says, so that the model knows its tools and how to call them."""
-    listed = "\n".join(
-        json.dumps(
-            {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
-            ensure_ascii=False,
-        )
-        for tool in tools
-    )
-    return (
-        "You have these tools, one to a line, each with a JSON schema of its arguments:\n"
-        f"{listed}\n"
-        "To call a tool, answer with nothing but\n"
-        f'{OPENING}{{"name": "the tool\'s name", "arguments": {{…}}}}{CLOSING}\n'
-        "and one such line for each further call."
-    )
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More of the text before the calls."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallBegun:
+    """A call begins."""
+
+    index: int
+    """Of the answer's calls, from 0."""
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentsDelta:
+    """More of a call's arguments; joined they are their JSON text as the model wrote it."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """A call is complete."""
+
+    index: int
+
+
+Event = TextDelta | CallBegun | ArgumentsDelta | CallEnded
+
+
+class ToolCallStream:
+    """Reads one answer of the form `ToolCalls` as it comes, however it is cut into pieces.
+
+    Text that may be the beginning of a call is held back until that is known. An answer that its
+    limit cut may lack the end of its last call, and a call that was cut before its arguments is
+    not told.
+    """
+
+    def __init__(self) -> None:
+        self._state: Literal["text", "head", "arguments"] = "text"
+        self._waiting = ""
+        """Text that is not told yet."""
+        self._calls = 0
+        """Calls begun."""
+        self._arguments = _Nesting()
+
+    def feed(self, text: str) -> list[Event]:
+        """What is certain now that this text has come."""
+        self._waiting += text
+        return list(self._events())
+
+    def finish(self) -> list[Event]:
+        """What is left when the answer has ended."""
+        rest, self._waiting = self._waiting, ""
+        return list(self._said(rest)) if self._state == "text" else []
+
+    def _events(self) -> Iterator[Event]:
+        before = None
+        while self._state != before:  # Else more text is needed.
+            before = self._state
+            yield from self._read()
+
+    def _read(self) -> Iterator[Event]:
+        match self._state:
+            case "text":
+                return self._read_text()
+            case "head":
+                return self._read_head()
+            case "arguments":
+                return self._read_arguments()
+
+    def _read_text(self) -> Iterator[Event]:
+        text, tag, after = self._waiting.partition(OPENING)
+        shown = len(text) if tag else len(text) - _begun_tag(text)
+        yield from self._said(text[:shown])
+        self._waiting = after if tag else text[shown:]
+        if tag:
+            self._state = "head"
+
+    def _said(self, text: str) -> Iterator[Event]:
+        """Text before the first call; after it there is only what parts calls."""
+        if text and not self._calls:
+            yield TextDelta(text)
+
+    def _read_head(self) -> Iterator[Event]:
+        head = _HEAD.match(self._waiting)
+        if head is not None:
+            self._waiting = self._waiting[head.end() :]
+            self._state, self._arguments = "arguments", _Nesting()
+            self._calls += 1
+            yield CallBegun(self._calls - 1, json.loads(head[1]))
+
+    def _read_arguments(self) -> Iterator[Event]:
+        index, text = self._calls - 1, self._waiting
+        end = self._arguments.end_in(text)
+        if told := text[:end]:
+            yield ArgumentsDelta(index, told)
+        self._waiting = "" if end is None else text[end:]
+        if end is not None:
+            self._state = "text"
+            yield CallEnded(index)
+
+
+class _Nesting:
+    """Finds the end of a JSON value that stands in an object, however it is cut."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._in_string = False
+        self._is_escaped = False
+
+    def end_in(self, text: str) -> int | None:
+        """Where the bracket stands that closes the object around the value; None: not yet."""
+        for at, sign in enumerate(text):
+            if self._is_escaped:
+                self._is_escaped = False
+            elif self._in_string:
+                self._is_escaped = sign == "\\"
+                self._in_string = sign != '"'
+            elif sign == '"':
+                self._in_string = True
+            elif sign in "{[":
+                self._depth += 1
+            elif sign in "}]":
+                if not self._depth:
+                    return at
+                self._depth -= 1
+        return None
 
 
 def parse_tool_calls(text: str) -> list[ToolCall]:
-    """The calls in an answer of the form `ToolCalls`; none in an answer that is plain text."""
+    """The calls in an answer of the form `ToolCalls`; none in an answer that is plain text.
+
+    Of an answer that its limit cut, the last one's arguments may be cut too.
+    """
     calls: list[ToolCall] = []
-    at = text.find(OPENING)
-    while at >= 0:
-        call, end = _JSON.raw_decode(text, at + len(OPENING))
-        calls.append(ToolCall(call["name"], json.dumps(call["arguments"], ensure_ascii=False)))
-        at = text.find(OPENING, end)
+    for event in _all_events(text):
+        match event:
+            case CallBegun(_, name):
+                calls.append(ToolCall(name, ""))
+            case ArgumentsDelta(index, more):
+                calls[index] = replace(calls[index], arguments_json=more)
+            case _:
+                pass
     return calls
 
 
 def text_before_calls(text: str) -> str:
     """What an answer of the form `ToolCalls` says besides its calls."""
-    return text.partition(OPENING)[0]
+    return "".join(event.text for event in _all_events(text) if isinstance(event, TextDelta))
 
 
-def tool_calls_rules(form: ToolCalls, arguments: Sequence[str], space: str) -> str:
-    """Rules of a grammar for answers of this form, in llguidance's Lark dialect.
+def _all_events(text: str) -> list[Event]:
+    stream = ToolCallStream()
+    return [*stream.feed(text), *stream.finish()]
 
-    Args:
-        form: The tools and which of them may be called.
-        arguments: For each tool that may be called, the right side of a rule for its arguments.
-        space: What may stand before the first call, as part of a rule.
-    """
-    rules, calls = list[str](), list[str]()
-    for i, (tool, rule) in enumerate(zip(form.callable, arguments, strict=True)):
-        name = json.dumps(json.dumps(tool.name, ensure_ascii=False))
-        rules.append(f"arguments_{i}: {rule}")
-        calls.append(
-            f'"{{\\"name\\"" COLON {name} COMMA "\\"arguments\\"" COLON arguments_{i} "}}"'
-        )
-    rules.append("COLON: /: ?/\nCOMMA: /, ?/")
-    rules.append(f"body: ({' | '.join(calls)}) {json.dumps(CLOSING)}")
-    rules.append(f"call: {json.dumps(OPENING)} body")
-    if form.choice == "auto":
-        tag = re.escape(OPENING).replace("/", r"\/")
-        rules.append(f"TEXT: /(?s:.*)/ & ~/(?s:.*){tag}(?s:.*)/")
-        rules.append(f"head[lazy]: /(?s:.*){tag}/")
-        rules.append(f"start: TEXT | head body call{{0,{_MOST_CALLS - 1}}}")
-    else:
-        most = _MOST_CALLS if form.choice == "required" else 1
-        rules.append(f"start: {space}? call{{1,{most}}}")
-    return "\n".join(rules)
+
+def _begun_tag(text: str) -> int:
+    """Length of the longest end of a text that the opening tag begins with."""
+    lengths = range(min(len(OPENING) - 1, len(text)), 0, -1)
+    return next((length for length in lengths if OPENING.startswith(text[-length:])), 0)

@@ -12,7 +12,8 @@ from tiny_models import byte_tokenizer, phi3_like_tokenizer
 
 from engine.decode.constraints import Constraint
 from engine.decode.output_forms import Choices, JsonSchema, OutputForm, Regex, ToolCalls
-from engine.decode.tool_calls import parse_tool_calls, text_before_calls, tools_prompt
+from engine.decode.tool_calls import parse_tool_calls, text_before_calls
+from engine.decode.tool_turns import tools_prompt
 from engine.errors import InvalidInput
 from engine.text.tokenizer import Tokenizer
 
@@ -349,6 +350,15 @@ def test_text_and_then_calls_may_be_the_answer(chance: Chance) -> None:
     assert text_before_calls(text) == "I < look: "
     begun = _after(chance, form, 'No. <tool_call>{"name": "')
     assert _texts(chance, _allowed(chance, begun)) == {"g", "c"}
+
+
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_one_call_alone_may_be_asked_for_and_of_some_tools(chance: Chance, choice: str) -> None:
+    form = ToolCalls((WEATHER, CLOCK), choice, allowed=("clock",), parallel=False)
+    constraint = _after(chance, form, '<tool_call>{"name":"clock","arguments":{}}</tool_call>')
+    assert constraint.is_finished
+    begun = _after(chance, form, '<tool_call>{"name": "')
+    assert _texts(chance, _allowed(chance, begun)) == {"c"}
 
 
 def test_the_prompt_names_each_tool_with_its_schema() -> None:
