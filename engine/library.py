@@ -31,7 +31,14 @@ from engine.search.ranking import Ranked
 from engine.search.search import Matches, SearchRequest, evidence, lacking, search
 from engine.search.snippets import Snippet
 from engine.store import opening
-from engine.store.interface import NO_FILTER, Coverage, EmbeddingSpace, Store, StoreStatistics
+from engine.store.interface import (
+    NO_FILTER,
+    Coverage,
+    EmbeddingSpace,
+    Extent,
+    Store,
+    StoreStatistics,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +215,10 @@ class Library:
     def count(self, where: Filter = NO_FILTER) -> int:
         """How many documents match."""
         return self.store().count(where)
+
+    def extent(self, where: Filter = NO_FILTER) -> Extent:
+        """How much the documents that match are together."""
+        return self.store().extent(where)
 
     def skipped_files(
         self, *, after: str = "", limit: int = 100, under: str = ""

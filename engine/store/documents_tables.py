@@ -11,6 +11,7 @@ from engine.corpus import Chunk, Document, Filter
 from engine.errors import DocumentNotFound
 from engine.store import filtering
 from engine.store.connection import View
+from engine.store.interface import Extent
 from engine.store.lexical_table import LexicalRow, LexicalTable
 from engine.store.near_names import near_names
 from engine.store.sqlite_schema import text_sha256
@@ -62,6 +63,16 @@ class DocumentsTables:
         """How many documents match."""
         sql, bindings = filtering.condition(where)
         return int(self._view.value(f"SELECT count(*) FROM documents WHERE {sql}", bindings))
+
+    def extent(self, where: Filter) -> Extent:
+        """How much the documents that match are together."""
+        sql, bindings = filtering.condition(where)
+        rows = self._view.rows(
+            "SELECT count(*), coalesce(sum(size), 0), coalesce(min(modified_ns), 0), "
+            f"coalesce(max(modified_ns), 0) FROM documents WHERE {sql}",
+            bindings,
+        )
+        return Extent(*rows[0])
 
     def chunks(self, document_id: str) -> list[Chunk]:
         """The chunks of a document in order; raises `DocumentNotFound`."""

@@ -64,6 +64,19 @@ class Coverage:
         return self.embedded == self.texts
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much some documents are together."""
+
+    documents: int
+    size: int
+    """Bytes of their files."""
+    oldest_ns: int
+    """When the one that has not changed for longest did, nanoseconds since 1970; 0 for none."""
+    newest_ns: int
+    """The same of the one that changed last."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreStatistics:
     """What a store holds and how it searches."""
@@ -177,6 +190,10 @@ class Store(Protocol):
 
     def count(self, where: Filter = NO_FILTER) -> int:
         """How many documents match."""
+        ...
+
+    def extent(self, where: Filter = NO_FILTER) -> Extent:
+        """How much the documents that match are together."""
         ...
 
     def chunks(self, document_id: str) -> list[Chunk]:

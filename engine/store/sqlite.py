@@ -21,6 +21,7 @@ from engine.store.interface import (
     Candidate,
     Coverage,
     EmbeddingSpace,
+    Extent,
     LackingText,
     StoreStatistics,
     Vectors,
@@ -137,6 +138,11 @@ class SqliteStore:
         """How many documents match; see `Store.count`."""
         with self._database.read() as view:
             return DocumentsTables(view).count(where)
+
+    def extent(self, where: Filter = NO_FILTER) -> Extent:
+        """How much the documents that match are; see `Store.extent`."""
+        with self._database.read() as view:
+            return DocumentsTables(view).extent(where)
 
     def chunks(self, document_id: str) -> list[Chunk]:
         """The chunks of a document in order; see `Store.chunks`."""

@@ -8,7 +8,7 @@ import pytest
 
 from engine.corpus import Filter, document_id_of
 from engine.errors import DocumentNotFound, InvalidInput, StoreError
-from engine.store.interface import EmbeddingSpace
+from engine.store.interface import EmbeddingSpace, Extent
 
 
 def _brute_force(stored, query, limit):
@@ -26,6 +26,14 @@ def test_what_is_stored_is_read_back(store, document):
     store.replace(made, chunks)
     assert store.document(made.document_id) == made
     assert store.chunks(made.document_id) == chunks
+
+
+def test_how_much_some_documents_are_is_told(store, document):
+    assert store.extent() == Extent(0, 0, 0, 0)
+    for number, path in enumerate(("/d/a", "/d/b", "/e/c"), 1):
+        store.replace(*document(path, size=10 * number, modified_ns=number))
+    assert store.extent() == Extent(3, 60, 1, 3)
+    assert store.extent(Filter(roots=("/d",))) == Extent(2, 30, 1, 2)
 
 
 def test_words_are_found_before_any_vector_is_there(path, open_at, document):
