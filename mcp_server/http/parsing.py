@@ -65,7 +65,7 @@ def parsed(content: bytes, body: type[ModelT]) -> ModelT:
     try:
         return body.model_validate(value, strict=True)
     except ValidationError as error:
-        raise _refusal(error) from error
+        raise _refusal(error, cast("dict[str, Any]", value)) from error
 
 
 def _check_headers(headers: Mapping[str, str]) -> None:
@@ -121,11 +121,24 @@ def _parts(value: Any) -> list[Any]:
     return [part for part in inner if isinstance(part, dict | list)]
 
 
-def _refusal(error: ValidationError) -> Refused:
+def _refusal(error: ValidationError, value: dict[str, Any]) -> Refused:
     problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    kind, param = problem["type"], ".".join(str(part) for part in problem["loc"])
+    kind, param = problem["type"], _param(problem["loc"], value)
     if kind == "missing":
         return Refused(f"{param} is missing; give it.", param=param, code=_CODES[kind])
     message = str(problem["msg"])
     code = "invalid_type" if kind.endswith(_TYPE_ERRORS) else "invalid_value"
     return Refused(f"{param}: {message[:1].lower()}{message[1:]}.", param=param, code=code)
+
+
+def _param(location: tuple[str | int, ...], value: Any) -> str:
+    """Where in a body something is wrong, without the names of the kinds that were tried there."""
+    kept: list[str] = []
+    for part in location:
+        is_there = part in value if isinstance(value, dict) else isinstance(part, int)
+        if is_there and isinstance(value, dict | list):
+            value = cast("Any", value)[part]
+            kept.append(str(part))
+        elif part is location[-1] and isinstance(value, dict):
+            kept.append(str(part))
+    return ".".join(kept)

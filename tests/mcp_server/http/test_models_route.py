@@ -1,8 +1,10 @@
 """The routes /models tell which models answer."""
 
+import pytest
 from homes import NOTES
 
 
+@pytest.mark.compat("models")
 def test_the_two_models_are_listed_with_and_without_the_prefix(served):
     for path in ("/v1/models", "/models"):
         listed = served.get(path).json()
@@ -14,6 +16,7 @@ def test_the_two_models_are_listed_with_and_without_the_prefix(served):
         assert {one["object"] for one in listed["data"]} == {"model"}
 
 
+@pytest.mark.compat("model")
 def test_one_model_is_told_of_and_an_unknown_one_is_not_found(served):
     assert served.get("/v1/models/all-minilm-l6-v2").json()["dimensions"] == 384
     refused = served.get("/v1/models/some/other%2Fmodel")
@@ -21,6 +24,7 @@ def test_one_model_is_told_of_and_an_unknown_one_is_not_found(served):
     assert refused.json()["error"]["code"] == "model_not_found"
 
 
+@pytest.mark.compat("embeddings", honoured=["input"])
 def test_vectors_come_in_the_order_of_the_texts(served):
     body = {"model": "all-minilm-l6-v2", "input": list(NOTES.values())}
     answer = served.post("/v1/embeddings", body)
