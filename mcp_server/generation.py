@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 from engine.decode.decoder import Answer, Decoder, Piece
 from engine.decode.interleaved import Interleaved
-from engine.errors import Unavailable
 from mcp_server import concurrency
-from mcp_server.lifespan import Gateway
+from mcp_server.lifespan import Gateway, Stopping
 from mcp_server.loading import Tell
 
 
@@ -59,4 +58,4 @@ async def _until_stopping(
     async for indexed in coming:
         yield indexed
         if gateway.stopping.is_set():
-            raise Unavailable("The server is shutting down; call again once it is back.")
+            raise Stopping

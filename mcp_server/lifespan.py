@@ -38,6 +38,20 @@ _LOOK_SHARE, _LOOK_SECONDS = 0.1, 15.0
 """How often idle models are looked for: after this share of the idle time, or so many seconds."""
 
 
+class Stopping(Unavailable):
+    """The server takes no new work, or has no time left for what it has."""
+
+    def __init__(self) -> None:
+        super().__init__("The server is shutting down; call again once it is back.")
+
+
+class StillLoading(Unavailable):
+    """A call has waited for its model as long as it may."""
+
+    def __init__(self) -> None:
+        super().__init__("The model is still being loaded; call again in a moment.")
+
+
 Background = Callable[["Gateway"], Coroutine[Any, Any, None]]
 
 
@@ -75,6 +89,8 @@ class Gateway:
         """For the texts of a call, which share runs with those of other calls."""
         self.embedder_loaded = Event()
         """Set once the first load of the embedding model has ended, one way or the other."""
+        self.is_draining = False
+        """Whether no new work is taken; set by a server that is about to end."""
         self.stopping = Event()
         """Set when answers that are still being written have to end."""
         self._loading = Loading()

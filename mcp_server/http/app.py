@@ -1,11 +1,13 @@
 """The HTTP application: MCP and OpenAI-compatible routes over one gateway.
 
-Knows which routes there are and what keeps them alive; knows nothing of sockets, and lets in
-whoever comes: the guard stands before it.
+Knows which routes there are, what each asks of whoever comes, and what keeps them alive; knows
+nothing of sockets.
 """
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any, Literal
 
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
@@ -13,17 +15,26 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from engine import __version__
 from mcp_server import server
 from mcp_server.http import openapi
-from mcp_server.http.call import EVERYONE, Visit
+from mcp_server.http.call import Visit
+from mcp_server.http.credentials import Callers
 from mcp_server.http.dispatch import Dispatch
-from mcp_server.http.endpoint import Endpoints
+from mcp_server.http.doors import Door, Doors
+from mcp_server.http.endpoint import Endpoint, Endpoints
 from mcp_server.http.failures import Kind, Refused, error_response
+from mcp_server.http.guard import Guard, Rules
+from mcp_server.http.hosts import Hosts
 from mcp_server.http.openai import embeddings, models
+from mcp_server.http.origins import Origins
+from mcp_server.http.rates import Rates
+from mcp_server.keys import Keys, Scope
 from mcp_server.lifespan import Gateway
+from mcp_server.measures import NOBODY, Measures
 
 _DOCUMENTED: Endpoints = (
     *models.endpoints(),
@@ -36,9 +47,16 @@ ENDPOINTS: Endpoints = (*_DOCUMENTED, *openapi.endpoints(_DOCUMENTED, __version_
 _UNKNOWN = Kind(404, "invalid_request_error", "unknown_url")
 _METHOD = Kind(405, "invalid_request_error", "method_not_allowed")
 
+_MCP = Door(name="mcp", path="/mcp", scopes=frozenset({"infer", "search"}), is_endless=True)
 
-def build(gateway: Gateway) -> Starlette:
-    """The application; its lifespan keeps the gateway running."""
+
+def build(gateway: Gateway, measures: Measures = NOBODY) -> Guard:
+    """The application behind its guard; its lifespan keeps the gateway running.
+
+    Args:
+        gateway: That does what is asked for.
+        measures: Told of each request.
+    """
     mcp = _Mcp(gateway)
 
     @asynccontextmanager
@@ -46,17 +64,51 @@ def build(gateway: Gateway) -> Starlette:
         async with server.running(gateway), mcp.running():
             yield
 
-    routes = [
-        Route(prefix + one.path, Dispatch(one, gateway), methods=[one.method])
+    rows = [*_rows(gateway), (Route("/mcp", mcp, methods=["GET", "POST", "DELETE"]), _MCP)]
+    doors = Doors(rows)
+    application = Starlette(
+        routes=[route for route, _ in rows],
+        lifespan=lifespan,
+        exception_handlers={HTTPException: partial(_no_route, doors), Exception: _bug},
+    )
+    application.router.redirect_slashes = False
+    return Guard(application, _rules(gateway, doors, measures))
+
+
+def _rows(gateway: Gateway) -> list[tuple[Route, Door]]:
+    return [
+        (Route(prefix + one.path, Dispatch(one, gateway), methods=[one.method]), _door(one))
         for one in ENDPOINTS
         for prefix in (("", "/v1") if one.is_versioned else ("",))
     ]
-    routes.append(Route("/mcp", mcp, methods=["GET", "POST", "DELETE"]))
-    application = Starlette(
-        routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _no_route}
+
+
+def _door(endpoint: Endpoint[Any]) -> Door:
+    return Door(
+        name=endpoint.name,
+        path=endpoint.path,
+        scopes=_needed(endpoint.scope),
+        is_page=endpoint.is_page,
     )
-    application.router.redirect_slashes = False
-    return application
+
+
+def _needed(scope: Scope | Literal["any"] | None) -> frozenset[Scope] | None:
+    if scope is None:
+        return None
+    return frozenset() if scope == "any" else frozenset({scope})
+
+
+def _rules(gateway: Gateway, doors: Doors, measures: Measures) -> Rules:
+    settings = gateway.settings
+    return Rules(
+        doors=doors,
+        hosts=Hosts([settings.host, *settings.allowed_host]),
+        origins=Origins(settings.cors_origin),
+        callers=Callers(Keys(settings.keys_file)),
+        rates=Rates(settings.requests_per_minute, settings.tokens_per_minute),
+        is_draining=lambda: gateway.is_draining,
+        measures=measures,
+    )
 
 
 class _Mcp:
@@ -81,18 +133,20 @@ class _Mcp:
                 await held.enter_async_context(manager.run())
             yield
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        visit: Visit | None = scope.get("state", {}).get("visit")
-        caller = visit.caller if visit else EVERYONE
-        manager = self._everything if "admin" in caller.scopes else self._reading
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        visit: Visit = scope["state"]["visit"]
+        manager = self._everything if "admin" in visit.caller.scopes else self._reading
         await manager.handle_request(scope, receive, send)
 
 
-async def _no_route(request: Request, error: Exception) -> Response:
+async def _no_route(doors: Doors, request: Request, error: Exception) -> Response:
     """Tells of a path or method that is not served."""
-    assert isinstance(error, HTTPException)
-    if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
-        sentence = f"{request.method} is not taken here; use {allowed}."
+    if allowed := ", ".join(doors.methods(request.scope)):
+        sentence = f"That method is not taken here; use {allowed}."
         return error_response(Refused(sentence, kind=_METHOD, headers={"allow": allowed}))
     return error_response(Refused("There is no such route; see /v1/models.", kind=_UNKNOWN))
+
+
+async def _bug(_: Request, error: Exception) -> Response:
+    """Tells that something failed; the guard logs what."""
+    return error_response(error)

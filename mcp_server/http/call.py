@@ -4,13 +4,16 @@ Knows nothing of a wire's errors. What a call used is noted in `spent` by whoeve
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
-from mcp_server.lifespan import Gateway
+from anyio import current_time
 
-Scope = Literal["infer", "search", "admin"]
+from mcp_server.http.rates import Rates, Reservation
+from mcp_server.keys import Scope
+from mcp_server.lifespan import Gateway, StillLoading
+from mcp_server.loading import Tell
 
 BodyT = TypeVar("BodyT")
 
@@ -36,8 +39,9 @@ class Spent:
     completion_tokens: int = 0
 
 
-def _unlimited(tokens: int) -> None:
+def _unlimited() -> Reservation:
     """For callers whose tokens nobody counts."""
+    return Rates(0, 0).reserve("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +51,41 @@ class Visit:
     caller: Caller
     request_id: str
     spent: Spent = field(default_factory=Spent)
-    reserve: Callable[[int], None] = _unlimited
-    """Takes so many tokens from what the caller may use in a minute; raises `Overloaded`."""
+    reservation: Reservation = field(default_factory=_unlimited)
+
+    def reserve(self, tokens: int) -> None:
+        """Takes tokens from what the caller may use in a minute: before work begins, all that it
+        may need.
+
+        Raises:
+            RateLimited: They are not there.
+        """
+        self.reservation.take(tokens)
+
+    def settle(self) -> None:
+        """Gives back what was reserved and not spent; called once all is done."""
+        self.reservation.settle(self.spent.prompt_tokens + self.spent.completion_tokens)
+
+
+class Patience:
+    """How long a call waits for its model: it is told so each second, and gives up in the end."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._began: float | None = None
+
+    async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
+        """To be used as `Tell`.
+
+        Raises:
+            StillLoading: It has waited long enough.
+        """
+        self._began = current_time() if self._began is None else self._began
+        if current_time() - self._began >= self._seconds:
+            raise StillLoading
+
+
+_PATIENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +99,8 @@ class Call(Generic[BodyT]):
     """Parameters in the path, by name."""
     query: Mapping[str, str]
     """Parameters behind the question mark; of several of a name the last."""
+    tell: Tell = field(default_factory=lambda: Patience(_PATIENCE_SECONDS))
+    """To be given to whatever waits for a model."""
     created: int = field(default_factory=lambda: int(time.time()))
     """Seconds since 1970."""
 

@@ -7,7 +7,8 @@ from typing import Any, Generic, Literal
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from mcp_server.http.call import BodyT, Call, Scope
+from mcp_server.http.call import BodyT, Call
+from mcp_server.keys import Scope
 
 JSON = "application/json"
 
@@ -36,6 +37,8 @@ class Endpoint(Generic[BodyT]):
     """What may stand behind the question mark; None for nothing. Told here, checked by `answer`."""
     is_versioned: bool = True
     """Whether it is there under /v1 too."""
+    is_page: bool = False
+    """People open it in a browser, which asks them for the key as a password."""
 
     @property
     def summary(self) -> str:

@@ -1,27 +1,37 @@
 """Engine errors as OpenAI error bodies and status codes: one table.
 
-Rule: a status that clients try again after (408, 409, 429, 5xx) is never given to what fails the
-same way each time. The statuses, types and codes are those of OpenAI's API; of what it does not
-have, those of notes on its clients.
+Rules: what may succeed a moment later has a status that clients try again after (429, 503) and says
+when; what fails the same way each time has one that they do not, or tells them not to. An error of
+the machine names no path: its own words go to the log. The statuses, types and codes are those of
+OpenAI's API; of what it does not have, those that its clients make the best of.
 """
 
+import logging
+import math
 from dataclasses import dataclass
-from typing import Literal
 
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from engine.errors import (
     EngineError,
+    FetchFailed,
     InvalidInput,
+    ModelBroken,
+    ModelMissing,
     ModelNotFound,
     NotFound,
+    NpuFailed,
     Overloaded,
     PromptTooLong,
     StoreError,
     TextTooLong,
     Unavailable,
 )
+from mcp_server.http.rates import RateLimited
+from mcp_server.lifespan import StillLoading, Stopping
+
+logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 2
 """After which what was refused for the moment may be asked for again, where nobody knows better."""
@@ -49,23 +59,59 @@ class Kind:
     status: int
     type: str
     code: str
+    told: str = ""
+    """What the caller is told instead of the error's own words, which are for the log."""
+    is_lasting: bool = False
+    """It fails the same way each time, though its status does not say so."""
 
 
 _REQUEST = "invalid_request_error"
-_ENGINE = Kind(500, "server_error", "engine_error")
+_SERVER = "server_error"
+_ENGINE = Kind(
+    500,
+    _SERVER,
+    "engine_error",
+    "An error in npu-gateway; its traceback is in the log of the server.",
+    is_lasting=True,
+)
+_MODEL = Kind(
+    503,
+    _SERVER,
+    "model_unusable",
+    "The model cannot be used; the log of the server says why, and npu-gateway doctor what to do.",
+    is_lasting=True,
+)
+_INDEX = Kind(
+    500,
+    _SERVER,
+    "index_unusable",
+    "The index cannot be used; the log of the server says why, and npu-gateway doctor what to do.",
+    is_lasting=True,
+)
 
 KINDS: dict[type[Exception], Kind] = {
     PromptTooLong: Kind(400, _REQUEST, "context_length_exceeded"),
     TextTooLong: Kind(400, _REQUEST, "context_length_exceeded"),
     InvalidInput: Kind(400, _REQUEST, "invalid_value"),
     ModelNotFound: Kind(404, _REQUEST, "model_not_found"),
+    ModelMissing: Kind(404, _REQUEST, "model_not_found"),
     NotFound: Kind(404, _REQUEST, "not_found"),
+    RateLimited: Kind(429, "rate_limit_error", "rate_limit_exceeded"),
     Overloaded: Kind(429, "server_overloaded", "queue_full"),
-    Unavailable: Kind(503, "server_error", "model_unavailable"),
-    StoreError: Kind(500, "server_error", "index_unusable"),
+    Stopping: Kind(503, _SERVER, "shutting_down"),
+    StillLoading: Kind(503, _SERVER, "model_loading"),
+    Unavailable: Kind(503, _SERVER, "model_unavailable"),
+    ModelBroken: _MODEL,
+    FetchFailed: _MODEL,
+    NpuFailed: _MODEL,
+    StoreError: _INDEX,
     EngineError: _ENGINE,
 }
 """By the nearest class of an error."""
+
+
+_PARAMS = {"model_not_found": "model"}
+"""The part of the body that errors of a code are about."""
 
 
 class Refused(EngineError):
@@ -95,43 +141,51 @@ class Refused(EngineError):
         self.headers = headers or {}
 
 
-Retry = Literal["true", "false"]
-
-
 def kind_of(error: Exception) -> Kind:
-    """How an error is told; a bug as what it is, without a word on its cause."""
+    """How an error is told."""
     if isinstance(error, Refused):
         return error.kind
     return next((KINDS[cls] for cls in type(error).__mro__ if cls in KINDS), _ENGINE)
 
 
 def error_result(error: Exception) -> ErrorResult:
-    """The body that tells of an error."""
+    """The body that tells of an error; a bug is told without a word on its cause."""
     kind = kind_of(error)
-    message = (
-        str(error)
-        if isinstance(error, EngineError)
-        else ("An error in npu-gateway; its traceback is in the log of the server.")
-    )
-    param = error.param if isinstance(error, Refused) else None
     return ErrorResult(
-        error=ErrorBody(message=message, type=kind.type, param=param, code=kind.code)
+        error=ErrorBody(
+            message=kind.told or str(error),
+            type=kind.type,
+            param=error.param if isinstance(error, Refused) else _PARAMS.get(kind.code),
+            code=kind.code,
+        )
     )
 
 
 def error_response(error: Exception) -> Response:
-    """The whole answer that tells of an error."""
+    """The whole answer that tells of an error; what it does not tell of one raised on purpose is
+    logged."""
     kind = kind_of(error)
-    headers: dict[str, str] = {}
-    if kind.status in (429, 503):
-        headers = {"retry-after": str(RETRY_SECONDS), "x-should-retry": "true"}
-    elif kind.status in (413, 500):
-        headers = {"x-should-retry": "false"}
-    if isinstance(error, Refused):
-        headers |= error.headers
+    if kind.told and isinstance(error, EngineError):
+        logger.warning("%s: %s", kind.code, error)
     return Response(
         error_result(error).model_dump_json(),
         status_code=kind.status,
-        headers=headers,
+        headers=_advice(error, kind),
         media_type="application/json",
     )
+
+
+def _advice(error: Exception, kind: Kind) -> dict[str, str]:
+    """When to ask again, and other headers of an error."""
+    if isinstance(error, Refused) and error.headers:
+        return error.headers
+    if kind.is_lasting or kind.status == 413:
+        return {"x-should-retry": "false"}
+    if kind.status not in (429, 503):
+        return {}
+    seconds = error.retry_after if isinstance(error, Overloaded) else RETRY_SECONDS
+    return {
+        "retry-after": str(math.ceil(seconds)),
+        "retry-after-ms": str(math.ceil(seconds * 1000)),
+        "x-should-retry": "true",
+    }

@@ -13,7 +13,6 @@ from mcp_server.http.endpoint import Endpoint, Endpoints
 from mcp_server.http.failures import Refused
 from mcp_server.http.openai.bodies import RequestBody, reply
 from mcp_server.http.openai.models import no_such_model
-from mcp_server.loading import untold
 
 _MOST_TEXTS = 2_048
 
@@ -72,7 +71,7 @@ async def _embed(call: Call[EmbeddingsBody]) -> Response:
     """Turns texts into unit vectors."""
     gateway, body = call.gateway, call.body
     texts = [body.input] if isinstance(body.input, str) else body.input
-    async with gateway.model(gateway.engine.embedder, untold) as embedder:
+    async with gateway.model(gateway.engine.embedder, call.tell) as embedder:
         model_id = embedder.spec.model_id
         if body.model != model_id:
             raise ModelNotFound(no_such_model(body.model, [model_id]))

@@ -1,0 +1,69 @@
+"""Answer: the way back to one caller; the head of every answer is completed here.
+
+Rule: whoever takes nothing of what is sent for half a minute has left: the work for them ends, and
+their connection with it.
+"""
+
+import secrets
+from collections.abc import Callable
+
+from anyio import CancelScope, move_on_after
+from starlette.datastructures import MutableHeaders
+from starlette.types import Message, Send
+
+STALLED_SECONDS = 30.0
+"""For which a caller may take nothing of what is sent."""
+
+
+class Answer:
+    """Sends what a caller is answered; to be called as ASGI's `send`."""
+
+    def __init__(self, send: Send, stalled_seconds: float = STALLED_SECONDS) -> None:
+        """
+        Args:
+            send: To whom.
+            stalled_seconds: After which one who takes nothing has left.
+        """
+        self.request_id = "req_" + secrets.token_hex(12)
+        self.headers: list[tuple[str, str]] = []
+        """For its head, beside its own."""
+        self.latest: Callable[[], dict[str, str]] = dict
+        """Further headers, as they are when it begins."""
+        self.work = CancelScope()
+        """What is done for it; cancelled when its taker has left, or when the server ends."""
+        self.status = 0
+        """0: it has not begun."""
+        self.is_stream = False
+        """Its length was not said at the beginning."""
+        self.is_whole = False
+        self.has_stalled = False
+        """Whoever was to take it did not."""
+        self._send = send
+        self._stalled_seconds = stalled_seconds
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._begin(message)
+        elif message["type"] == "http.response.body":
+            self.is_whole = not message.get("more_body", False)
+        with move_on_after(self._stalled_seconds) as waiting:
+            await self._send(message)
+        if waiting.cancelled_caught:
+            self.has_stalled = True
+            self.work.cancel()
+
+    async def break_off(self) -> None:
+        """Ends an answer in the middle, as far as its head allows."""
+        if self.is_stream and not self.is_whole:
+            await self({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _begin(self, message: Message) -> None:
+        self.status = message["status"]
+        head = MutableHeaders(raw=list(message.get("headers", [])))
+        for name, value in (*self.headers, *self.latest().items()):
+            head[name] = value
+        head["x-request-id"] = self.request_id
+        head["x-content-type-options"] = "nosniff"
+        head["cross-origin-resource-policy"] = "same-origin"
+        self.is_stream = "content-length" not in head
+        message["headers"] = head.raw

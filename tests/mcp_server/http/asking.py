@@ -1,0 +1,74 @@
+"""Requests handed to an application as a server would hand them, byte for byte."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+from starlette.types import ASGIApp, Message
+
+HOST = (b"host", b"localhost:8642")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def error(self) -> dict[str, Any]:
+        return json.loads(self.body)["error"]
+
+    @property
+    def code(self) -> str:
+        return self.error["code"]
+
+
+async def ask(
+    app: ASGIApp,
+    path: str = "/v1/models",
+    *headers: tuple[bytes, bytes],
+    method: str = "GET",
+    host: tuple[bytes, bytes] | None = HOST,
+    body: bytes = b"",
+    server: tuple[str, int | None] = ("127.0.0.1", 8642),
+) -> Answered:
+    """The answer to one request; whoever sends it stays until then."""
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "server": server,
+        "client": ("127.0.0.1", 50_000),
+        "scheme": "http",
+        "method": method,
+        "root_path": "",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [*([host] if host else []), *headers],
+        "state": {},
+    }
+    coming = [{"type": "http.request", "body": body, "more_body": False}]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        if coming:
+            return coming.pop()
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    with anyio.fail_after(30):
+        await app(scope, receive, send)
+    head, *rest = sent
+    return Answered(
+        head["status"],
+        {name.decode(): value.decode() for name, value in head["headers"]},
+        b"".join(message["body"] for message in rest),
+    )
