@@ -29,7 +29,7 @@ from mcp_server.http.endpoint import Endpoint, Endpoints
 from mcp_server.http.failures import Kind, Refused, error_response
 from mcp_server.http.guard import Guard, Rules
 from mcp_server.http.hosts import Hosts
-from mcp_server.http.openai import embeddings, models
+from mcp_server.http.openai import embeddings, models, vector_stores
 from mcp_server.http.origins import Origins
 from mcp_server.http.rates import Rates
 from mcp_server.keys import Keys, Scope
@@ -39,6 +39,7 @@ from mcp_server.measures import NOBODY, Measures
 _DOCUMENTED: Endpoints = (
     *models.endpoints(),
     *embeddings.endpoints(),
+    *vector_stores.endpoints(),
 )
 
 ENDPOINTS: Endpoints = (*_DOCUMENTED, *openapi.endpoints(_DOCUMENTED, __version__))
@@ -89,6 +90,7 @@ def _door(endpoint: Endpoint[Any]) -> Door:
         path=endpoint.path,
         scopes=_needed(endpoint.scope),
         is_page=endpoint.is_page,
+        advice=endpoint.advice,
     )
 
 
@@ -142,7 +144,8 @@ class _Mcp:
 async def _no_route(doors: Doors, request: Request, error: Exception) -> Response:
     """Tells of a path or method that is not served."""
     if allowed := ", ".join(doors.methods(request.scope)):
-        sentence = f"That method is not taken here; use {allowed}."
+        advice = doors.find(request.scope).advice
+        sentence = f"That method is not taken here; use {allowed}. {advice}".rstrip()
         return error_response(Refused(sentence, kind=_METHOD, headers={"allow": allowed}))
     return error_response(Refused("There is no such route; see /v1/models.", kind=_UNKNOWN))
 

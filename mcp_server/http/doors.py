@@ -23,6 +23,8 @@ class Door:
     """People open it in a browser, and give the key as a password."""
     is_endless: bool = False
     """A GET of it is a stream that does not end by itself."""
+    advice: str = ""
+    """What to do instead, for whoever comes with a method that is not taken."""
 
 
 NOWHERE = Door(name="", path="", scopes=frozenset())

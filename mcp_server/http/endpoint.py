@@ -35,6 +35,8 @@ class Endpoint(Generic[BodyT]):
     """What each event of a stream holds, a pydantic class or a union of some; None: no streams."""
     query: type[BaseModel] | None = None
     """What may stand behind the question mark; None for nothing. Told here, checked by `answer`."""
+    advice: str = ""
+    """What to do instead, for whoever comes with a method that is not taken."""
     is_versioned: bool = True
     """Whether it is there under /v1 too."""
     is_page: bool = False
