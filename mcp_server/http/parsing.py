@@ -68,6 +68,18 @@ def parsed(content: bytes, body: type[ModelT]) -> ModelT:
         raise _refusal(error, cast("dict[str, Any]", value)) from error
 
 
+def asked(query: Mapping[str, str], kind: type[ModelT]) -> ModelT:
+    """What stands behind a question mark, as a class.
+
+    Raises:
+        Refused: It is not what the class takes.
+    """
+    try:
+        return kind.model_validate(dict(query), strict=False)
+    except ValidationError as error:
+        raise _refusal(error, dict(query)) from error
+
+
 def _check_headers(headers: Mapping[str, str]) -> None:
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Refused(

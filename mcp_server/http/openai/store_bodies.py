@@ -1,5 +1,6 @@
 """What the routes /vector_stores take and give."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, Field
@@ -8,6 +9,32 @@ from mcp_server.http.openai import stores
 from mcp_server.http.openai.bodies import RequestBody
 from mcp_server.http.openai.filters import Filters
 from mcp_server.http.openai.stores import Attributes
+
+_Limit = Annotated[int, Field(ge=1, le=100)]
+
+
+class StoresQuery(RequestBody):
+    """Which page of the collections is wanted."""
+
+    limit: _Limit = 20
+    order: Literal["asc", "desc"] = "asc"
+    after: str = ""
+    """The id of the last one on the page before."""
+    before: str = ""
+    """The id of the first one on the page behind."""
+
+
+class FilesQuery(RequestBody):
+    """Which page of the documents is wanted."""
+
+    REFUSED: ClassVar[Mapping[str, str]] = {
+        "before": "documents are listed forwards only, use after."
+    }
+
+    limit: _Limit = 20
+    order: Literal["asc"] = "asc"
+    after: str = ""
+    filter: Literal["completed", "in_progress", "failed", "cancelled"] = "completed"
 
 
 class FileCounts(BaseModel):

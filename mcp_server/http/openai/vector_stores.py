@@ -13,6 +13,7 @@ from engine.corpus import Collection, Document, Filter
 from engine.documents.collecting import is_under
 from engine.errors import DocumentNotFound
 from engine.library import Library
+from mcp_server.http import parsing
 from mcp_server.http.call import Call
 from mcp_server.http.endpoint import Endpoint, Endpoints
 from mcp_server.http.failures import Refused
@@ -22,10 +23,12 @@ from mcp_server.http.openai.store_bodies import (
     ContentPart,
     FileContentPage,
     FileCounts,
+    FilesQuery,
     SearchBody,
     SearchPage,
     SearchRanking,
     SearchResult,
+    StoresQuery,
     VectorStore,
     VectorStoreFile,
     VectorStoreFileList,
@@ -37,7 +40,6 @@ from mcp_server.plain import seen
 T = TypeVar("T")
 
 _NS = 1_000_000_000
-_USUAL_PAGE, _LARGEST_PAGE = 20, 100
 _ONLY_READ = (
     "What is searched is changed by indexing, not here: run `npu-gateway index DIR` or call the "
     "MCP tools index_documents and remove_documents."
@@ -48,9 +50,9 @@ def endpoints() -> Endpoints:
     """The family's routes."""
     store, file = "/vector_stores/{store}", "/vector_stores/{store}/files/{file}"
     return (
-        _reading("vector_stores", "/vector_stores", _list, VectorStoreList),
+        _reading("vector_stores", "/vector_stores", _list, VectorStoreList, StoresQuery),
         _reading("vector_store", store, _one, VectorStore),
-        _reading("vector_store_files", f"{store}/files", _files, VectorStoreFileList),
+        _reading("vector_store_files", f"{store}/files", _files, VectorStoreFileList, FilesQuery),
         _reading("vector_store_file", file, _file, VectorStoreFile),
         _reading("vector_store_file_content", f"{file}/content", _content, FileContentPage),
         Endpoint(
@@ -70,6 +72,7 @@ def _reading(
     path: str,
     answer: Callable[[Call[None]], Any],
     result: type[BaseModel],
+    query: type[BaseModel] | None = None,
 ) -> Endpoint[None]:
     return Endpoint(
         name=name,
@@ -78,25 +81,26 @@ def _reading(
         scope="search",
         answer=answer,
         result=result,
+        query=query,
         advice=_ONLY_READ,
     )
 
 
 async def _list(call: Call[None]) -> Response:
     """Lists the collections, in the order of their names."""
-    limit, before = _limit(call), call.query.get("before")
+    wanted = parsing.asked(call.query, StoresQuery)
 
     def page(library: Library) -> VectorStoreList:
         known = list(library.store().collections())
-        if _word(call, "order", "asc", "desc") == "desc":
+        if wanted.order == "desc":
             known.reverse()
-        if after := call.query.get("after"):
-            known = known[known.index(stores.collection_of(library, after)) + 1 :]
-        if before:
-            known = known[: known.index(stores.collection_of(library, before))]
-        shown = known[-limit:] if before else known[:limit]
+        if wanted.after:
+            known = known[known.index(stores.collection_of(library, wanted.after)) + 1 :]
+        if wanted.before:
+            known = known[: known.index(stores.collection_of(library, wanted.before))]
+        shown = known[-wanted.limit :] if wanted.before else known[: wanted.limit]
         data = [_store(call, library, one) for one in shown]
-        return VectorStoreList(data=data, has_more=len(known) > limit, **_ends(data))
+        return VectorStoreList(data=data, has_more=len(known) > wanted.limit, **_ends(data))
 
     return reply(await _read(call, page))
 
@@ -110,21 +114,16 @@ async def _one(call: Call[None]) -> Response:
 
 async def _files(call: Call[None]) -> Response:
     """Lists the documents of a collection, in the order of their paths."""
-    limit = _limit(call)
-    _word(call, "order", "asc")
-    if "before" in call.query:
-        raise Refused("Documents are listed forwards only; use after.", param="before")
-    states = ("completed", "in_progress", "failed", "cancelled")
-    are_shown = _word(call, "filter", *states) == "completed"
+    wanted = parsing.asked(call.query, FilesQuery)
 
     def page(library: Library) -> VectorStoreFileList:
         collection = _collection(call, library)
-        after = call.query.get("after")
-        path = _document(library, collection, after).path if after else ""
+        path = _document(library, collection, wanted.after).path if wanted.after else ""
         within = Filter(roots=(collection.root,))
-        found = library.documents(after=path, limit=limit + 1, where=within) if are_shown else []
-        data = [_listed(collection, one) for one in found[:limit]]
-        return VectorStoreFileList(data=data, has_more=len(found) > limit, **_ends(data))
+        limit = wanted.limit + 1 if wanted.filter == "completed" else 0
+        found = library.documents(after=path, limit=limit, where=within)
+        data = [_listed(collection, one) for one in found[: wanted.limit]]
+        return VectorStoreFileList(data=data, has_more=len(found) > len(data), **_ends(data))
 
     return reply(await _read(call, page))
 
@@ -240,19 +239,3 @@ def _ends(data: Sequence[VectorStore | VectorStoreFile]) -> dict[str, Any]:
         "first_id": data[0].id if data else None,
         "last_id": data[-1].id if data else None,
     }
-
-
-def _limit(call: Call[None]) -> int:
-    asked = call.query.get("limit", str(_USUAL_PAGE))
-    limit = int(asked) if asked.isdecimal() and len(asked) <= len(str(_LARGEST_PAGE)) else 0
-    if not 1 <= limit <= _LARGEST_PAGE:
-        raise Refused(f"limit is a number from 1 to {_LARGEST_PAGE}.", param="limit")
-    return limit
-
-
-def _word(call: Call[None], name: str, *taken: str) -> str:
-    """A parameter that has one of some values; the first one where it is left out."""
-    word = call.query.get(name, taken[0])
-    if word not in taken:
-        raise Refused(f"{name} is {' or '.join(taken)}.", param=name)
-    return word
