@@ -7,6 +7,7 @@ in between.
 """
 
 import math
+import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
 from typing import Protocol, TypeVar
@@ -16,7 +17,6 @@ from anyio import (
     CapacityLimiter,
     Event,
     create_task_group,
-    current_time,
     get_cancelled_exc_class,
     move_on_after,
     sleep_forever,
@@ -131,18 +131,27 @@ class Admission:
     Callers in line are served in turns, see `Turns`, and wait no longer than they are told to.
     """
 
-    def __init__(self, slots: int, waiting: int, refusal: str, patience: float = math.inf) -> None:
+    def __init__(
+        self,
+        slots: int,
+        waiting: int,
+        refusal: str,
+        patience: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """
         Args:
             slots: Calls at once.
             waiting: Calls in line, at most.
             refusal: What a call is told that is too much.
             patience: Seconds that a call is in line, at most.
+            clock: Seconds, never going back.
         """
         self._free = self._slots = slots
         self._most_waiting = waiting
         self._refusal = refusal
         self._patience = patience
+        self._clock = clock
         self._turns: Turns[_Ticket] = Turns()
         self._held_seconds = 0.0
 
@@ -170,9 +179,9 @@ class Admission:
         ticket = _Ticket(caller)
         try:
             await self._wait(ticket)
-            began = current_time()
+            began = self._clock()
             yield
-            self._held(current_time() - began)
+            self._held(self._clock() - began)
         finally:
             if ticket.has_slot:
                 self._free += 1

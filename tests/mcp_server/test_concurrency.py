@@ -255,17 +255,20 @@ def native_cancel(
 
 
 async def test_who_is_refused_is_told_when_half_the_line_may_be_gone():
-    slots = Admission(2, 3, "full")
-    slots._held(10.0)
-    async with anyio.create_task_group() as tasks:
-        for _ in range(5):
-            tasks.start_soon(hold, slots)
+    for seconds, retry_after in [(10.0, 10), (0.001, 1), (10_000.0, 30)]:
+        times = iter([0.0, seconds])
+        slots = Admission(2, 3, "full", clock=lambda times=times: next(times, 0.0))
+        async with slots.slot():
+            pass
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(hold, slots)
             await anyio.wait_all_tasks_blocked()
-        with pytest.raises(Overloaded) as refused:
-            async with slots.slot():
-                pytest.fail("there is no slot")
-        tasks.cancel_scope.cancel()
-    assert refused.value.retry_after == 10
+            with pytest.raises(Overloaded) as refused:
+                async with slots.slot():
+                    pytest.fail("there is no slot")
+            tasks.cancel_scope.cancel()
+        assert refused.value.retry_after == retry_after
 
 
 async def hold(slots: Admission) -> None:
