@@ -152,12 +152,11 @@ class Rates:
                 bucket.level -= amount
 
     def give_back(self, key_id: str, tokens: int) -> None:
-        """Puts tokens back into a key's bucket, which holds no more than a minute's; or, if below
-        0, takes them whether they are there or not."""
+        """Puts tokens back; or, if below 0, takes them whether they are there or not."""
         with self._lock:
             for bucket in self._buckets(key_id):
                 if bucket.limit == "tokens":
-                    bucket.level = min(bucket.capacity, bucket.level + tokens)
+                    bucket.level += tokens
 
     def headers(self, key_id: str) -> dict[str, str]:
         """What is left to a key, in OpenAI's headers; of limits that there are.
