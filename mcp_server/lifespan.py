@@ -20,6 +20,7 @@ from engine.residency import Resident
 from engine.search.search import Matches, SearchRequest
 from mcp_server import concurrency, rendering, reports
 from mcp_server.loading import Loading, ModelT, Tell
+from mcp_server.measures import NOBODY, Measures
 from mcp_server.rendering import count
 from mcp_server.results import ModelsInfo, StatusResult
 from mcp_server.settings import Settings
@@ -58,9 +59,11 @@ Background = Callable[["Gateway"], Coroutine[Any, Any, None]]
 class Gateway:
     """The engine and its queues, each served in order of arrival."""
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
+    def __init__(self, engine: Engine, settings: Settings, measures: Measures = NOBODY) -> None:
         self.engine = engine
         self.settings = settings
+        self.measures = measures
+        """Told what is done."""
         self.index_queue = concurrency.Queue(engine.library.interrupt)
         """For one change or step of the index: others get their turn between two steps."""
         self.index_runs = CapacityLimiter(1)

@@ -29,6 +29,8 @@ EXPECTED_SKIPS = (
     "needs sqlite-vec",
     "needs onnxruntime-genai",
     "needs Linux with large pages",
+    "needs Chromium",
+    "needs Node",
     "needs macOS, Linux or Windows with links allowed",
 )
 """Reasons that may skip a test where CI is set; any other skip is a failure there."""

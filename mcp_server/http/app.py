@@ -20,7 +20,7 @@ from starlette.types import Scope as AsgiScope
 
 from engine import __version__
 from mcp_server import server
-from mcp_server.http import openapi
+from mcp_server.http import openapi, status_page
 from mcp_server.http.call import Visit
 from mcp_server.http.credentials import Callers
 from mcp_server.http.dispatch import Dispatch
@@ -34,9 +34,9 @@ from mcp_server.http.origins import Origins
 from mcp_server.http.rates import Rates
 from mcp_server.keys import Keys, Scope
 from mcp_server.lifespan import Gateway
-from mcp_server.measures import NOBODY, Measures
 
 _DOCUMENTED: Endpoints = (
+    *status_page.endpoints(),
     *models.endpoints(),
     *embeddings.endpoints(),
     *vector_stores.endpoints(),
@@ -51,13 +51,8 @@ _METHOD = Kind(405, "invalid_request_error", "method_not_allowed")
 _MCP = Door(name="mcp", path="/mcp", scopes=frozenset({"infer", "search"}), is_endless=True)
 
 
-def build(gateway: Gateway, measures: Measures = NOBODY) -> Guard:
-    """The application behind its guard; its lifespan keeps the gateway running.
-
-    Args:
-        gateway: That does what is asked for.
-        measures: Told of each request.
-    """
+def build(gateway: Gateway) -> Guard:
+    """The application behind its guard; its lifespan keeps the gateway running."""
     mcp = _Mcp(gateway)
 
     @asynccontextmanager
@@ -73,7 +68,7 @@ def build(gateway: Gateway, measures: Measures = NOBODY) -> Guard:
         exception_handlers={HTTPException: partial(_no_route, doors), Exception: _bug},
     )
     application.router.redirect_slashes = False
-    return Guard(application, _rules(gateway, doors, measures))
+    return Guard(application, _rules(gateway, doors))
 
 
 def _rows(gateway: Gateway) -> list[tuple[Route, Door]]:
@@ -100,7 +95,7 @@ def _needed(scope: Scope | Literal["any"] | None) -> frozenset[Scope] | None:
     return frozenset() if scope == "any" else frozenset({scope})
 
 
-def _rules(gateway: Gateway, doors: Doors, measures: Measures) -> Rules:
+def _rules(gateway: Gateway, doors: Doors) -> Rules:
     settings = gateway.settings
     return Rules(
         doors=doors,
@@ -109,7 +104,7 @@ def _rules(gateway: Gateway, doors: Doors, measures: Measures) -> Rules:
         callers=Callers(Keys(settings.keys_file)),
         rates=Rates(settings.requests_per_minute, settings.tokens_per_minute),
         is_draining=lambda: gateway.is_draining,
-        measures=measures,
+        measures=gateway.measures,
     )
 
 

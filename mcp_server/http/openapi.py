@@ -32,14 +32,13 @@ _KEYS: Schema = {
     "password": {
         "type": "http",
         "scheme": "basic",
-        "description": "For browsers: any name, and a key as its password.",
+        "description": "For pages: any name, and a key as its password.",
     },
 }
 
-_GUARDED = (401, 403)
 _WITH_BODY = (400, 413, 415)
-_ALWAYS = (421, 429, 500, 503)
-"""421 is for a Host header that is not this server's."""
+_ALWAYS = (403, 421, 429, 431, 500, 503)
+"""Whatever the route: 403 and 421 are for an Origin and a Host that are not this server's."""
 
 _DESCRIPTION = (
     "Routes as OpenAI's clients call them, over models and an index on this machine. Routes under "
@@ -168,11 +167,17 @@ def _operation(endpoint: Endpoint[Any], schemas: _Schemas, *, is_open: bool) -> 
         content = {JSON: {"schema": schemas.of(endpoint.body)}}
         described["requestBody"] = {"required": True, "content": content}
     if endpoint.scope:
-        described["security"] = [{name: list[str]()} for name in _KEYS] + [{}] * is_open
+        described["security"] = _security(endpoint, is_open=is_open)
         described["x-scope"] = endpoint.scope
     for status in _failures(endpoint):
         described["responses"][str(status)] = {"$ref": f"#/components/responses/{_name(status)}"}
     return described
+
+
+def _security(endpoint: Endpoint[Any], *, is_open: bool) -> list[Schema]:
+    """Ways to show a key; none where nobody is asked for one."""
+    ways = [name for name in _KEYS if name != "password" or endpoint.is_page]
+    return [*({name: list[str]()} for name in ways), *[Schema()] * is_open]
 
 
 def _success(endpoint: Endpoint[Any], schemas: _Schemas) -> Schema:
@@ -196,7 +201,7 @@ def _failures(endpoint: Endpoint[Any]) -> Sequence[int]:
     """Statuses an endpoint may refuse with."""
     statuses = {*_ALWAYS}
     if endpoint.scope:
-        statuses |= {*_GUARDED}
+        statuses.add(401)
     if endpoint.body:
         statuses |= {*_WITH_BODY}
     if endpoint.query or "{" in endpoint.path:
