@@ -1,13 +1,14 @@
 """The routes /models: which models answer, loaded or not, and what each can do."""
 
 import time
-from typing import Any
 
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from engine.engine import ModelStatus
 from engine.errors import ModelNotFound
+from engine.models.spec import Task
+from engine.residency import State
 from mcp_server import concurrency
 from mcp_server.http.call import Call
 from mcp_server.http.endpoint import Endpoint, Endpoints
@@ -16,6 +17,26 @@ from mcp_server.lifespan import Gateway
 
 _STARTED = int(time.time())
 """The time a model was made is not known; clients want a number that stays."""
+
+
+_DOES: dict[Task, str] = {"embed": "makes vectors", "generate": "writes text"}
+_GIVES: dict[Task, str] = {"embed": "embeddings", "generate": "text"}
+
+
+class ModelMeta(BaseModel):
+    """Facts where clients of llama.cpp's server look for them."""
+
+    n_ctx: int
+    """As `max_model_len`."""
+    n_embd: int | None
+    """As `dimensions`."""
+
+
+class Architecture(BaseModel):
+    """What goes in and what comes out."""
+
+    input_modalities: list[str]
+    output_modalities: list[str]
 
 
 class ModelObject(BaseModel):
@@ -27,12 +48,13 @@ class ModelObject(BaseModel):
     owned_by: str = "npu-gateway"
     max_model_len: int
     """Tokens that the model takes of one text or conversation."""
-    task: str
-    """embed or generate."""
-    status: str
+    task: Task
+    status: State
     """As in the tool status: waiting, loading, ready, idle, failed."""
     dimensions: int | None
     """Of an embedding model's vectors."""
+    meta: ModelMeta
+    architecture: Architecture
 
 
 class ModelList(BaseModel):
@@ -70,6 +92,16 @@ async def served(gateway: Gateway) -> list[ModelObject]:
     return [_object(one) for one in models if one.model_id]
 
 
+async def wrong_model(gateway: Gateway, wanted: str, task: Task) -> ModelNotFound:
+    """What to say of a model that does not do what a route does, and which one does."""
+    models = await served(gateway)
+    does = [one.id for one in models if one.task == task]
+    for one in models:
+        if one.id == wanted and does:
+            return ModelNotFound(f"{wanted} {_DOES[one.task]}; {does[0]} {_DOES[task]}.")
+    return ModelNotFound(no_such_model(wanted, does))
+
+
 async def _list(call: Call[None]) -> Response:
     """Lists the models that answer, loaded or not."""
     return reply(ModelList(data=await served(call.gateway)))
@@ -91,12 +123,16 @@ def no_such_model(wanted: str, known: list[str]) -> str:
 
 
 def _object(status: ModelStatus) -> ModelObject:
-    facts: dict[str, Any] = {"dimensions": status.dimensions or None}
+    dimensions = status.dimensions or None
     return ModelObject(
         id=status.model_id,
         created=_STARTED,
         max_model_len=status.max_tokens,
         task=status.task,
         status=status.state,
-        **facts,
+        dimensions=dimensions,
+        meta=ModelMeta(n_ctx=status.max_tokens, n_embd=dimensions),
+        architecture=Architecture(
+            input_modalities=["text"], output_modalities=[_GIVES[status.task]]
+        ),
     )
