@@ -29,7 +29,7 @@ from mcp_server.http.endpoint import Endpoint, Endpoints
 from mcp_server.http.failures import Kind, Refused, error_response
 from mcp_server.http.guard import Guard, Rules
 from mcp_server.http.hosts import Hosts
-from mcp_server.http.openai import embeddings, models, vector_stores
+from mcp_server.http.openai import chat_completions, completions, embeddings, models, vector_stores
 from mcp_server.http.origins import Origins
 from mcp_server.http.rates import Rates
 from mcp_server.keys import Keys, Scope
@@ -38,6 +38,8 @@ from mcp_server.lifespan import Gateway
 _DOCUMENTED: Endpoints = (
     *status_page.endpoints(),
     *models.endpoints(),
+    *chat_completions.endpoints(),
+    *completions.endpoints(),
     *embeddings.endpoints(),
     *vector_stores.endpoints(),
 )

@@ -1,0 +1,215 @@
+"""Answers: what the routes that write text share: the model, what was used, frames and failures.
+
+Rule: a stream is the truth, and a whole answer the fold of its chunks. Whatever can be refused is
+refused before the first chunk.
+"""
+
+import hashlib
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from pydantic import BaseModel
+
+from engine import __version__
+from engine.decode.decoder import Answer, Decoder, Piece, Usage
+from engine.decode.output_forms import OutputForm
+from engine.decode.sampling import SamplingParams
+from engine.errors import EngineError
+from engine.text.prompts import Prompt, RawText
+from mcp_server import concurrency
+from mcp_server.generation import generating
+from mcp_server.http.call import Call
+from mcp_server.http.failures import error_result
+from mcp_server.http.openai.models import not_served
+from mcp_server.http.streaming import DONE, Frames, frame
+from mcp_server.lifespan import Gateway
+from mcp_server.loading import untold
+
+_CHARACTERS_PER_TOKEN = 4
+"""About, for what a call reserves; what it used is counted exactly."""
+
+
+class StreamOptions(BaseModel):
+    """How a stream is sent."""
+
+    include_usage: bool | None = None
+
+
+class PromptTokensDetails(BaseModel):
+    """Of the prompt's tokens."""
+
+    cached_tokens: int
+    """Those that an earlier prompt began with."""
+    audio_tokens: int = 0
+
+
+class CompletionTokensDetails(BaseModel):
+    """Of the answer's tokens; none are of these kinds."""
+
+    reasoning_tokens: int = 0
+    audio_tokens: int = 0
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
+
+
+class TokenUsage(BaseModel):
+    """What a request took, in tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails = CompletionTokensDetails()
+
+
+class AnswerBody(BaseModel):
+    """What whole answers and chunks of them have in common."""
+
+    id: str
+    created: int
+    model: str
+    system_fingerprint: str
+    usage: TokenUsage | None = None
+    """Of chunks, set on the last alone, which has no choices."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a body asks the decoder for."""
+
+    model: str
+    prompts: Sequence[Prompt]
+    params: Callable[[int], SamplingParams]
+    """How tokens are chosen, given how many the context holds."""
+    choices: int = 1
+    """Answers to each prompt."""
+    form: OutputForm | None = None
+    has_logprobs: bool = False
+    """Whether probabilities are asked for."""
+
+    def begin(self, decoder: Decoder) -> list[Answer]:
+        """The answers, those to a prompt next to each other; none has begun."""
+        params = self.params(decoder.context)
+        return [
+            answer
+            for prompt in self.prompts
+            for answer in decoder.choices(prompt, params, self.choices, self.form, may_be_cut=True)
+        ]
+
+    def estimate(self, context: int) -> int:
+        """Tokens that it may take in all, about."""
+        answer = self.params(context).max_tokens
+        prompts = [_characters(prompt) // _CHARACTERS_PER_TOKEN for prompt in self.prompts]
+        return sum(min(prompt + answer * self.choices, context) for prompt in prompts)
+
+
+@dataclass(slots=True)
+class Answering:
+    """Answers in work."""
+
+    decoder: Decoder
+    pieces: AsyncGenerator[tuple[int, Piece]]
+    """Each with the position of its answer."""
+    choices: int
+    """Answers to each prompt."""
+    used: dict[int, Usage] = field(default_factory=lambda: {})
+    """By each answer that has ended."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Another one for another model, provider or version of this program."""
+        spec = self.decoder.spec
+        of = f"{spec.model_id}\n{self.decoder.provider}\n{__version__}"
+        return f"fp_{hashlib.sha256(of.encode()).hexdigest()[:10]}"
+
+    def usage(self) -> TokenUsage:
+        """What all took; a prompt is counted once, however many answers it has."""
+        first = [self.used[i] for i in sorted(self.used) if i % self.choices == 0]
+        prompt = sum(one.prompt_tokens for one in first)
+        completion = sum(one.completion_tokens for one in self.used.values())
+        return TokenUsage(
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            total_tokens=prompt + completion,
+            prompt_tokens_details=PromptTokensDetails(
+                cached_tokens=sum(one.cached_tokens for one in first)
+            ),
+        )
+
+
+@asynccontextmanager
+async def answering(call: Call[Any], asked: Asked) -> AsyncGenerator[Answering]:
+    """Holds a place among the answers within the block; notes what the call used.
+
+    Raises:
+        EngineError: The model does not answer here, the caller has had enough, or there is no
+            place. What else is wrong with the request comes with the first piece.
+    """
+    context = await served_context(call.gateway, asked.model)
+    call.visit.reserve(asked.estimate(context))
+    async with generating(call.gateway, asked.begin, untold, call.caller.key_id) as generation:
+        working = Answering(generation.decoder, generation.pieces, asked.choices)
+        if asked.has_logprobs:
+            # The first look builds a table, for which the event loop has no time.
+            await concurrency.run_abandonable(partial(generation.decoder.token_bytes, 0))
+        async with aclosing(_noted(call, working)) as noted:
+            yield Answering(generation.decoder, noted, asked.choices, working.used)
+
+
+async def served_context(gateway: Gateway, wanted: str) -> int:
+    """Tokens that the language model takes; 0 where there is none, which loading it will tell.
+
+    Raises:
+        Refused: It is not the model that is wanted.
+    """
+    if decoder := gateway.engine.decoder.loaded():
+        model_id, context = decoder.spec.model_id, decoder.context
+    else:
+        _, status = await concurrency.run_abandonable(gateway.engine.models)
+        model_id, context = status.model_id, status.max_tokens
+    if model_id and wanted != model_id:
+        raise not_served(wanted, [model_id])
+    return context
+
+
+async def framed(chunks: AsyncGenerator[AnswerBody], options: StreamOptions | None) -> Frames:
+    """The frames of a stream; a failure after the first is a frame of its own, and the last."""
+    with_usage = options is not None and options.include_usage is True
+    left_out = None if with_usage else {"usage"}
+    has_begun = False
+    async with aclosing(chunks):
+        try:
+            async for chunk in chunks:
+                if with_usage or chunk.usage is None:
+                    has_begun = True
+                    content = chunk.model_dump_json(exclude=left_out)
+                    yield b"data: " + content.encode() + b"\n\n"
+        except Exception as error:
+            if not has_begun:
+                raise
+            yield frame(error_result(error))
+            if not isinstance(error, EngineError):
+                raise
+            return
+    yield DONE
+
+
+async def _noted(call: Call[Any], working: Answering) -> AsyncGenerator[tuple[int, Piece]]:
+    spent = call.visit.spent
+    async for index, piece in working.pieces:
+        if piece.token_id is not None:
+            spent.completion_tokens += 1
+        if piece.usage is not None:
+            working.used[index] = piece.usage
+            if index % working.choices == 0:
+                spent.prompt_tokens += piece.usage.prompt_tokens
+        yield index, piece
+
+
+def _characters(prompt: Prompt) -> int:
+    if isinstance(prompt, RawText):
+        return len(prompt.text)
+    return sum(len(message.content) for message in prompt)
