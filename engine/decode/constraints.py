@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from engine.decode.endings import Ending, Flags, Logits, Preferences
 from engine.decode.output_forms import Choices, JsonSchema, OutputForm, Regex, Schema, ToolCalls
 from engine.decode.schemas import largest, patterns, readable, require
+from engine.decode.tool_calls import OPENING
 from engine.decode.tool_grammar import tool_calls_rules
 from engine.errors import InvalidInput, ModelBroken
 from engine.text.tokenizer import Tokenizer
@@ -93,8 +94,12 @@ class Constraints:
         self._vocabulary = _Vocabulary(size, never, np.array(sorted(stops), np.intp))
         self._preferences = Preferences(texts, stops)
 
-    def start(self, form: OutputForm) -> "Constraint":
+    def start(self, form: OutputForm, *, may_be_cut: bool = False) -> "Constraint":
         """Begins an answer of a form.
+
+        Args:
+            form: What it must look like.
+            may_be_cut: Whether it may end before it is complete.
 
         Raises:
             InvalidInput: The form is not valid, cannot be guaranteed, or no answer satisfies it.
@@ -111,7 +116,7 @@ class Constraints:
                 "No answer of this form could be ended: it contradicts itself or is too large; "
                 "simplify it."
             )
-        return Constraint(point, ending, self._check(form))
+        return Constraint(point, ending, self._check(form), _stops_until(form), may_be_cut)
 
     def _check(self, form: OutputForm) -> Check:
         match form:
@@ -186,7 +191,18 @@ class Constraints:
 class Constraint:
     """Keeps one answer to its form."""
 
-    def __init__(self, point: "_Point", ending: Ending, check: Check) -> None:
+    def __init__(
+        self,
+        point: "_Point",
+        ending: Ending,
+        check: Check,
+        stops_until: str | None,
+        may_be_cut: bool,
+    ) -> None:
+        self.stops_until = stops_until
+        """Text behind which stop strings do not count, of calls; None where they always do."""
+        self.may_be_cut = may_be_cut
+        """Whether it may end before it is complete."""
         self._point = point
         self._check = check
         self._ids: list[int] = []
@@ -194,6 +210,8 @@ class Constraint:
         self._stopped = False
         self.needs = len(ending.end or ())
         """Tokens that about the shortest answer takes, a stop token not counted."""
+        self._is_hurried: bool | None = None
+        """Whether it is brought to an end in time; None before the first token."""
 
     @property
     def is_complete(self) -> bool:
@@ -208,6 +226,9 @@ class Constraint:
     def apply(self, logits: Logits, remaining: int) -> Logits:
         """Leaves the tokens that may follow; near the end, those after which there is time to end.
 
+        An answer that may be cut is not hurried where there is no time for it from the first, and
+        calls never are: whoever carries one out had better see it cut than made up.
+
         Args:
             logits: One per token id, [vocabulary or less].
             remaining: Tokens that may still follow, this one counted, a stop token not.
@@ -218,8 +239,11 @@ class Constraint:
         Raises:
             InvalidInput: The form proves too complex.
         """
+        if self._is_hurried is None:
+            has_time = self.stops_until is None and remaining >= self.needs
+            self._is_hurried = has_time or not self.may_be_cut
         allowed = self._point.allowed()
-        if not self._point.is_finished:
+        if self._is_hurried and not self._point.is_finished:
             allowed = self._ending.narrow(self._point, allowed, logits, remaining)
         kept = np.full_like(logits, -np.inf)
         np.copyto(kept, logits, where=allowed[: len(logits)])
@@ -297,6 +321,15 @@ class _Point:
         if self.matcher.is_error():
             reason = _first_line(self.matcher.get_error())
             raise InvalidInput(f"The form proves too complex ({reason}); simplify it.")
+
+
+def _stops_until(form: OutputForm) -> str | None:
+    """Of an answer with tools, stop strings end the text before the calls alone."""
+    match form:
+        case ToolCalls():
+            return OPENING if form.choice == "auto" else ""
+        case _:
+            return None
 
 
 def _json_rule(schema: Schema) -> str:

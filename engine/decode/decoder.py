@@ -1,4 +1,4 @@
-"""Decoder: a language model with its tokenizer and chat template, which answers conversations.
+"""Decoder: a language model with its tokenizer, which answers conversations and goes on from texts.
 
 Knows what a request must be; the loop does the work. Knows nothing of HTTP, queues or event loops,
 and starts no thread.
@@ -15,7 +15,7 @@ from engine.decode.drafting import LARGE_MODEL_COST, SMALL_MODEL_COST
 from engine.decode.forward import Forward
 from engine.decode.loop import Loop
 from engine.decode.options import DecoderOptions, DecoderStatus
-from engine.decode.output_forms import OutputForm
+from engine.decode.output_forms import OutputForm, ToolCalls
 from engine.decode.prefix_cache import PrefixCache
 from engine.decode.sampling import Sampler, SamplingParams
 from engine.decode.sequence import Piece, Sequence, Usage
@@ -99,7 +99,12 @@ class Decoder:
             loop.close(self._closed)
 
     def generate(
-        self, prompt: Prompt, params: SamplingParams, form: OutputForm | None = None
+        self,
+        prompt: Prompt,
+        params: SamplingParams,
+        form: OutputForm | None = None,
+        *,
+        may_be_cut: bool = False,
     ) -> Answer:
         """Answers a conversation, or goes on from a text, piece by piece.
 
@@ -107,23 +112,36 @@ class Decoder:
 
             EmptyInput, InvalidInput: The prompt cannot be rendered, or the form cannot be kept.
             PromptTooLong: It leaves no room for an answer.
-            AnswerCut: The answer has not come to an end of its form when its tokens run out.
+            AnswerCut: The answer has not come to an end of its form when its tokens run out, and
+                must not be cut.
             ModelBroken: The model fails on it, or its chat template does.
             Unavailable: The decoder is closed.
 
         Args:
             prompt: The conversation's messages, or a `RawText`.
             params: How tokens are chosen.
-            form: What the answer must look like; None leaves that to the model.
+            form: What the answer must look like; None leaves that to the model. With tools, stop
+                strings end the text before the calls alone; other forms go with none.
+            may_be_cut: Lets `max_tokens` and stop strings end an answer of a form before it is
+                complete, as they end any other; its finish_reason says which.
         """
-        return Answer(lambda stop: self._begin(prompt, params, form, stop))
+        return Answer(lambda stop: self._begin(prompt, params, form, may_be_cut, stop))
 
     def choices(
-        self, prompt: Prompt, params: SamplingParams, count: int, form: OutputForm | None = None
+        self,
+        prompt: Prompt,
+        params: SamplingParams,
+        count: int,
+        form: OutputForm | None = None,
+        *,
+        may_be_cut: bool = False,
     ) -> list[Answer]:
         """Several answers to one prompt, each with a seed of its own; as `generate`."""
         seeds = [None if params.seed is None else (params.seed + i) % 2**64 for i in range(count)]
-        return [self.generate(prompt, replace(params, seed=seed), form) for seed in seeds]
+        return [
+            self.generate(prompt, replace(params, seed=seed), form, may_be_cut=may_be_cut)
+            for seed in seeds
+        ]
 
     def complete(self, text: str, params: SamplingParams, form: OutputForm | None = None) -> Answer:
         """Goes on from a text; as `generate`."""
@@ -200,11 +218,12 @@ class Decoder:
         prompt: Prompt,
         params: SamplingParams,
         form: OutputForm | None,
+        may_be_cut: bool,
         stop: Stop,
     ) -> tuple[Loop, Sequence]:
         loop = self._opened
         params.check_vocabulary(self._tokenizer.vocabulary_size)
-        constraint = self._constraint(params, form) if form is not None else None
+        constraint = self._constraint(params, form, may_be_cut) if form is not None else None
         ids = self._prompts.ids(prompt)
         longest = loop.forward.cache.longest
         room = longest - len(ids)
@@ -238,13 +257,16 @@ class Decoder:
         size = self._tokenizer.vocabulary_size
         return room.Constraints(self._tokenizer, size, self.spec.stop_token_ids)
 
-    def _constraint(self, params: SamplingParams, form: OutputForm) -> "Constraint":
-        if params.stop or params.stop_token_ids:
+    def _constraint(
+        self, params: SamplingParams, form: OutputForm, may_be_cut: bool
+    ) -> "Constraint":
+        cutting = params.stop_token_ids or (params.stop and not isinstance(form, ToolCalls))
+        if cutting and not may_be_cut:
             raise InvalidInput(
                 "stop and stop_token_ids would cut an answer of a set form; leave them out."
             )
-        constraint = self._constraints.start(form)
-        if constraint.needs > params.max_tokens:
+        constraint = self._constraints.start(form, may_be_cut=may_be_cut)
+        if constraint.needs > params.max_tokens and not may_be_cut:
             raise InvalidInput(
                 f"An answer of this form takes about {constraint.needs} tokens at least, but "
                 f"max_tokens is {params.max_tokens}; raise it."

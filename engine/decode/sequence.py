@@ -52,6 +52,8 @@ class Piece:
     """Set on the last piece alone."""
     logprob: TokenLogprob | None = None
     """Where `logprobs` asks for it, set on each piece with a token."""
+    is_stop_token: bool = False
+    """Whether the token ended the answer and is no part of its text."""
 
 
 class Sequence:
@@ -102,7 +104,8 @@ class Sequence:
         """Set after the last piece and the error: its caller may look from another thread."""
         self._known_ids = tokenizer.vocabulary_size
         self._sampler = Sampler(params, prompt, stop_token_ids)
-        self._stopping = Stopping(params, stop_token_ids, room)
+        until = constraint.stops_until if constraint is not None else None
+        self._stopping = Stopping(params, stop_token_ids, room, until)
         self._detokenizer = Detokenizer(tokenizer, prompt if goes_on else ())
         self._drafting = Drafting(self.ids, draft_cost) if draft_cost is not None else None
         self._constraint = constraint
@@ -200,22 +203,24 @@ class Sequence:
         if stopping.finish_reason is not None:
             text += stopping.finish(self._detokenizer.finish())
             usage = Usage(len(self.prompt), stopping.token_count, self.cached_tokens)
-        self.pieces.append(Piece(text, token_id, stopping.finish_reason, usage, logprob))
+        reason = stopping.finish_reason
+        self.pieces.append(Piece(text, token_id, reason, usage, logprob, not is_text))
         self.has_ended = stopping.finish_reason is not None
 
     def _formal_end(self, constraint: "Constraint") -> FinishReason | None:
-        """Why an answer of a set form ends now; one that is complete needs no stop token.
+        """Why an answer of a set form ends now; one that is finished needs no stop token.
 
         Raises:
-            AnswerCut: A limit ends it before it is complete.
+            AnswerCut: A limit ends it before it is complete, and it must not be cut.
             InvalidInput: It is complete and not of its form after all.
         """
-        if constraint.is_finished or (self._stopping.finish_reason and constraint.is_complete):
+        reason = self._stopping.finish_reason
+        if constraint.is_finished or (reason is not None and constraint.is_complete):
             constraint.verify()
-            return "stop"
-        if self._stopping.finish_reason is not None:
+            return "stop" if constraint.is_finished else reason
+        if reason == "length" and not constraint.may_be_cut:
             raise AnswerCut(
                 f"The answer had no end of its form within {self._stopping.token_count} tokens; "
                 "raise max_tokens or ask for less."
             )
-        return None
+        return reason

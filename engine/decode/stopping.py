@@ -22,12 +22,18 @@ class Stopping:
         stop_token_ids: The model's: tokens that end an answer and are not part of its text. Whoever
             chooses before `min_tokens` leaves them out; one that comes all the same ends.
         room: Tokens that the context window leaves, where that is less than `max_tokens`.
+        until: Text behind which stop strings count no more; None where they always do.
     """
 
     def __init__(
-        self, params: SamplingParams, stop_token_ids: Collection[int], room: int | None = None
+        self,
+        params: SamplingParams,
+        stop_token_ids: Collection[int],
+        room: int | None = None,
+        until: str | None = None,
     ) -> None:
         self._stop = params.stop
+        self._until = until if params.stop else None
         self._stop_token_ids = frozenset((*stop_token_ids, *params.stop_token_ids))
         self._least = params.min_tokens
         self._limit = params.max_tokens if room is None else min(params.max_tokens, room)
@@ -59,6 +65,8 @@ class Stopping:
             for stop in self._stop
             if (start := text.find(stop, max(0, self._early - len(stop) + 1))) >= 0
         ]
+        if self._is_past_stops(text, min(ends, default=None)):
+            self._stop, self._until, ends = (), None, []
         if ends:
             self._cut, self._held, self.finish_reason = True, "", "stop"
             return text[: min(ends)[1]]
@@ -71,14 +79,22 @@ class Stopping:
         shown = self.show(text)
         return shown + self._held
 
+    def _is_past_stops(self, text: str, first: tuple[int, int] | None) -> bool:
+        """Whether the text behind which stop strings do not count is there before one of them."""
+        if self._until is None:
+            return False
+        at = text.find(self._until)
+        return at >= 0 and (first is None or at + len(self._until) <= first[0])
+
     def _possible_beginning(self, text: str) -> int:
-        """Length of the longest end of the text that a stop string begins with."""
-        longest = max(map(len, self._stop), default=1) - 1
+        """Length of the longest end of the text that a stop string begins with, or `until`."""
+        awaited = (*self._stop, self._until or "")
+        longest = max(map(len, awaited)) - 1
         return next(
             (
                 length
                 for length in range(min(longest, len(text)), 0, -1)
-                if any(stop.startswith(text[-length:]) for stop in self._stop)
+                if any(each.startswith(text[-length:]) for each in awaited)
             ),
             0,
         )

@@ -1,13 +1,15 @@
 """Answers of a set form: always complete, however the model would rather go on."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 
 from engine.decode.decoder import Decoder, Piece
-from engine.decode.output_forms import Choices, JsonSchema, OutputForm, Regex
+from engine.decode.output_forms import Choices, JsonSchema, OutputForm, Regex, Tool, ToolCalls
 from engine.decode.sampling import SamplingParams
+from engine.decode.tool_calls import parse_tool_calls
 from engine.errors import AnswerCut, InvalidInput
 from engine.text.chat import Message
 
@@ -17,6 +19,7 @@ PERSON = {
     "required": ["name", "age"],
     "additionalProperties": False,
 }
+CLOCK = Tool("clock", "", {"type": "object", "properties": {}, "additionalProperties": False})
 ASK = [Message("user", "Tom is 31 years old. Give name and age as JSON.")]
 
 
@@ -75,9 +78,97 @@ def test_an_invalid_schema_is_refused_before_any_token(tiny: Decoder, form: Outp
         next(tiny.generate(ASK, SamplingParams(), form))
 
 
-def test_stop_strings_do_not_go_with_a_form(tiny: Decoder) -> None:
+@pytest.mark.parametrize(
+    ("form", "params"),
+    [
+        (JsonSchema(PERSON), {"stop": ("}",)}),
+        (Regex("[ab]+"), {"stop": ("b",)}),
+        (ToolCalls((CLOCK,)), {"stop_token_ids": (7,)}),
+    ],
+)
+def test_stops_do_not_go_with_a_form_that_must_be_complete(
+    tiny: Decoder, form: OutputForm, params: dict[str, object]
+) -> None:
     with pytest.raises(InvalidInput, match="would cut"):
-        _answer(tiny, JsonSchema(PERSON), stop=("}",))
+        _answer(tiny, form, **params)
+
+
+def _with_tools(decoder: Decoder, may_be_cut: bool, **params: object) -> list[Piece]:
+    asked = SamplingParams(**params)  # type: ignore[arg-type]
+    return list(decoder.generate(ASK, asked, ToolCalls((CLOCK,)), may_be_cut=may_be_cut))
+
+
+@pytest.mark.parametrize("may_be_cut", [False, True])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_stop_strings_end_the_text_of_an_answer_that_may_call_tools(
+    tiny: Decoder, seed: int, may_be_cut: bool
+) -> None:
+    params = {"max_tokens": 300, "temperature": 1.5, "seed": seed}
+    free = _text(_with_tools(tiny, may_be_cut, **params))
+    stop = (free[9:11], free[20:21])
+    pieces = _with_tools(tiny, may_be_cut, stop=stop, **params)
+    assert _text(pieces) == free[: min(free.find(text) for text in stop)]
+    assert pieces[-1].finish_reason == "stop"
+
+
+@pytest.mark.parametrize("may_be_cut", [False, True])
+@pytest.mark.parametrize(("choice", "stop"), [("required", "<"), ("clock", "l")])
+def test_stop_strings_do_not_end_calls(
+    tiny: Decoder, choice: str, stop: str, may_be_cut: bool
+) -> None:
+    params = SamplingParams(max_tokens=60, stop=(stop, "}"))
+    form = ToolCalls((CLOCK,), choice, parallel=False)
+    pieces = list(tiny.generate(ASK, params, form, may_be_cut=may_be_cut))
+    assert [call.name for call in parse_tool_calls(_text(pieces))] == ["clock"]
+    assert pieces[-1].finish_reason == "stop"
+
+
+def test_text_that_its_limit_ends_says_so_with_tools_too(tiny: Decoder) -> None:
+    pieces = _with_tools(tiny, True, max_tokens=8)
+    assert pieces[-1].finish_reason == "length"
+    assert parse_tool_calls(_text(pieces)) == []
+
+
+# Answers that may be cut.
+
+
+def _cut(decoder: Decoder, form: OutputForm, **params: object) -> list[Piece]:
+    asked = SamplingParams(**params)  # type: ignore[arg-type]
+    (answer,) = decoder.choices(ASK, asked, 1, form, may_be_cut=True)
+    return list(answer)
+
+
+@pytest.mark.parametrize("max_tokens", [1, 3, 7])
+def test_an_answer_that_may_be_cut_is_the_beginning_of_one(tiny: Decoder, max_tokens: int) -> None:
+    pieces = _cut(tiny, JsonSchema(PERSON), max_tokens=max_tokens)
+    assert pieces[-1].finish_reason == "length"
+    assert pieces[-1].usage is not None
+    assert pieces[-1].usage.completion_tokens == max_tokens
+    assert re.fullmatch(r'\{("|$)(n|$)(a|$)(m|$)(e|$)("|$)(:|$).*', _text(pieces))
+
+
+def test_an_answer_that_may_be_cut_is_complete_where_there_is_time(tiny: Decoder) -> None:
+    params = {"max_tokens": 40, "temperature": 1.5, "seed": 3}
+    pieces = _cut(tiny, JsonSchema(PERSON), **params)
+    assert json.loads(_text(pieces)).keys() == {"name", "age"}
+    assert _text(pieces) == _text(_answer(tiny, JsonSchema(PERSON), **params))
+    assert pieces[-1].finish_reason == "stop"
+
+
+def test_an_answer_that_may_be_cut_is_ended_by_stop_strings(tiny: Decoder) -> None:
+    pieces = _cut(tiny, JsonSchema(PERSON), max_tokens=60, stop=(":",))
+    assert (_text(pieces), pieces[-1].finish_reason) == ('{"name"', "stop")
+
+
+@pytest.mark.parametrize("max_tokens", [12, 80])
+def test_a_call_that_may_be_cut_is_never_hurried_to_an_end(tiny: Decoder, max_tokens: int) -> None:
+    say = Tool("say", "", {"type": "object", "properties": {"text": {"type": "string"}}})
+    bias = {tiny.tokenize(sign)[0]: -100.0 for sign in '"\\}'}
+    pieces = _cut(tiny, ToolCalls((say,), "say"), max_tokens=max_tokens, logit_bias=bias)
+    assert '<tool_call>{"name":"say","arguments":{"text":"'.startswith(_text(pieces)[:12])
+    assert pieces[-1].finish_reason == "length"
+    assert pieces[-1].usage is not None
+    assert pieces[-1].usage.completion_tokens == max_tokens
 
 
 def test_an_answer_cut_by_its_context_is_an_error_and_no_half_json(tiny: Decoder) -> None:
@@ -87,6 +178,10 @@ def test_an_answer_cut_by_its_context_is_an_error_and_no_half_json(tiny: Decoder
     assert next(answer).token_id is None
     with pytest.raises(AnswerCut, match="no end of its form"):
         list(answer)
+    params = SamplingParams(max_tokens=400)
+    cut = list(tiny.generate(long, params, JsonSchema(array), may_be_cut=True))
+    assert cut[-1].finish_reason == "length"
+    assert '["abcdefgh","abcdefgh"'.startswith(_text(cut).replace(" ", "")[:10])
 
 
 def test_several_choices_of_one_prompt_have_seeds_of_their_own(tiny: Decoder) -> None:

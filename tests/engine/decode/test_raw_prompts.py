@@ -6,6 +6,7 @@ from itertools import chain
 
 import pytest
 
+from engine.decode.completion import completed
 from engine.decode.decoder import Decoder, DecoderOptions, Piece
 from engine.decode.output_forms import Choices
 from engine.decode.sampling import SamplingParams
@@ -114,6 +115,23 @@ def test_the_bytes_of_an_answers_tokens_joined_are_its_text(smollm2: Decoder) ->
     )
     told = [piece.logprob.top for piece in pieces if piece.logprob is not None]
     assert all(smollm2.token_bytes(token_id) for token_id, _ in chain.from_iterable(told))
+
+
+def test_a_completion_has_the_logprobs_of_the_tokens_of_its_text(smollm2: Decoder) -> None:
+    ask = [Message("user", "What is the capital of Japan?")]
+    for params in (SamplingParams(logprobs=1), SamplingParams(logprobs=0, max_tokens=3)):
+        found = completed(list(smollm2.generate(ask, params)))
+        ids = [logprob.token_id for logprob in found.logprobs]
+        assert smollm2.detokenize(ids) == found.text
+        assert len(ids) == found.usage.completion_tokens - (found.finish_reason == "stop")
+    assert completed(list(smollm2.generate(ask, SHORT))).logprobs == ()
+
+
+@pytest.mark.parametrize("seed", [-(2**63), -1, 0, 2**63 - 1, 2**64 - 1])
+def test_any_seed_of_64_bits_repeats_its_answers(tiny: Decoder, seed: int) -> None:
+    params = replace(WARM, seed=seed)
+    texts = [_text(answer) for answer in tiny.choices(RawText("the"), params, 2)]
+    assert [_text(answer) for answer in tiny.choices(RawText("the"), params, 2)] == texts
 
 
 @pytest.mark.parametrize("ids", [[-1], [3, 100_000], [2**70]])

@@ -55,6 +55,35 @@ def test_where_the_pieces_are_cut_makes_no_difference() -> None:
         assert ("".join(shown), reason) == expected
 
 
+def _stream_until(pieces: list[str], until: str, *stop: str) -> tuple[str, str | None]:
+    stopping = Stopping(SamplingParams(stop=stop), stop_token_ids=(), until=until)
+    shown = "".join(map(stopping.show, pieces))
+    return shown + stopping.finish(""), stopping.finish_reason
+
+
+@pytest.mark.parametrize(
+    ("text", "stop", "shown", "reason"),
+    [
+        ("one END two", ["END"], "one ", "stop"),
+        ("one <CALL> END two", ["END"], "one <CALL> END two", None),
+        ("one <CALL END", ["END"], "one <CALL ", "stop"),
+        ("one <CALL>", ["<"], "one ", "stop"),
+        ("one <CALL>", ["CALL>"], "one <CALL>", None),
+        ("one END <CALL>", ["END <CALL> x", "END"], "one ", "stop"),
+        ("one <CALL> <CALL> <C", ["<C"], "one ", "stop"),
+        ("one <CAL", ["two"], "one <CAL", None),
+    ],
+)
+def test_stop_strings_count_no_more_behind_a_text(
+    text: str, stop: list[str], shown: str, reason: str | None
+) -> None:
+    for cut in range(len(text)):
+        pieces = [text[:cut], text[cut:]]
+        assert _stream_until(pieces, "<CALL>", *stop) == (shown, reason)
+    assert _stream_until(list(text), "<CALL>", *stop) == (shown, reason)
+    assert _stream_until(list(text), "", *stop) == (text, None)
+
+
 def test_a_stop_token_ends_the_answer_and_counts() -> None:
     stopping = Stopping(SamplingParams(), stop_token_ids=(2, 7))
     assert stopping.count(5)
