@@ -23,7 +23,7 @@ from mcp_server.http.openai.bodies import RequestBody
 Schema = dict[str, Any]
 
 _TEMPLATE = "#/components/schemas/{model}"
-_NOTHING: list[Any] = [None, False, 0, "", [], {}]
+_NOTHING: list[Any] = [None, False, 0, "", []]
 """What a refused field may hold: it asks for nothing."""
 
 _KEYS: Schema = {

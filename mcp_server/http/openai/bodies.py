@@ -22,14 +22,16 @@ class RequestBody(BaseModel):
     IGNORED: ClassVar[tuple[str, ...]] = ()
     """Known fields that are accepted and change nothing here."""
     REFUSED: ClassVar[Mapping[str, str]] = {}
-    """Known fields that are refused unless they ask for nothing, with what to do instead."""
+    """Known fields that are refused unless they ask for nothing, with what to do instead. An empty
+    object asks for what the field is named after."""
 
     @model_validator(mode="before")
     @classmethod
     def _refuse(cls, value: Any) -> Any:
         given = cast("dict[str, Any]", value)
         for name, advice in cls.REFUSED.items():
-            if given.get(name):
+            asked = given.get(name)
+            if asked or asked == {}:
                 raise Refused(
                     f"{name} is not supported: {advice}", param=name, code="unsupported_parameter"
                 )

@@ -45,6 +45,7 @@ class ChatBody(SamplingFields):
         "metadata",
         "prediction",
         "prompt_cache_key",
+        "prompt_cache_options",
         "prompt_cache_retention",
         "reasoning_effort",
         "safety_identifier",
@@ -55,6 +56,7 @@ class ChatBody(SamplingFields):
     )
     REFUSED: ClassVar[Mapping[str, str]] = {
         "audio": "the models here write text alone.",
+        "moderation": "nothing here judges texts; leave it out.",
         "web_search_options": "nothing here reaches the web; leave it out.",
         "functions": "use tools.",
         "function_call": "use tool_choice.",
@@ -162,7 +164,6 @@ class _Choice:
         self._index = index
         self._calls = ToolCallStream() if isinstance(asked.form, ToolCalls) else None
         self._tokens = ShownTokens(decoder.token_bytes) if asked.has_logprobs else None
-        self._stops = decoder.spec.stop_token_ids
         self._has_begun = self._has_called = False
 
     def read(self, piece: Piece) -> Iterator[ChunkChoice]:
@@ -170,7 +171,7 @@ class _Choice:
         if not self._has_begun:
             self._has_begun = True
             yield self._adding(Delta(role="assistant", content=""))
-        if self._tokens and piece.logprob and piece.token_id not in self._stops:
+        if self._tokens and piece.logprob and not piece.is_stop_token:
             self._tokens.add(piece.logprob)
         for event in self._events(piece):
             yield from self._told(event)

@@ -165,12 +165,11 @@ class _Choice:
         self._before = before
         """Text of the prompt that is still to be shown."""
         self._tokens = ShownTokens(decoder.token_bytes) if asked.has_logprobs else None
-        self._stops = decoder.spec.stop_token_ids
         self._has_begun = False
 
     def read(self, piece: Piece) -> Iterator[TextChoice]:
         """What a piece adds; the first chunk comes with the first piece, text or not."""
-        if self._tokens and piece.logprob and piece.token_id not in self._stops:
+        if self._tokens and piece.logprob and not piece.is_stop_token:
             self._tokens.add(piece.logprob)
         if piece.text or piece.finish_reason or not self._has_begun:
             self._has_begun = True
