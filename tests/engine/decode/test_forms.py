@@ -1,6 +1,7 @@
 """Answers of a set form: always complete, however the model would rather go on."""
 
 import json
+import random
 import re
 from dataclasses import replace
 
@@ -9,7 +10,12 @@ import pytest
 from engine.decode.decoder import Decoder, Piece
 from engine.decode.output_forms import Choices, JsonSchema, OutputForm, Regex, Tool, ToolCalls
 from engine.decode.sampling import SamplingParams
-from engine.decode.tool_calls import parse_tool_calls
+from engine.decode.tool_calls import (
+    ArgumentsDelta,
+    CallEnded,
+    ToolCallStream,
+    parse_tool_calls,
+)
 from engine.errors import AnswerCut, InvalidInput
 from engine.text.chat import Message
 
@@ -199,3 +205,24 @@ def test_choices_with_the_highest_seed_go_on_with_the_lowest(tiny: Decoder) -> N
     texts = [_text(list(answer)) for answer in tiny.choices(ask, params, 2)]
     alone = [replace(params, seed=seed) for seed in (-1, 0)]
     assert texts == [_text(list(tiny.generate(ask, each))) for each in alone]
+
+
+def test_calls_of_any_answer_are_read_from_its_pieces_as_from_the_whole(tiny: Decoder) -> None:
+    say = Tool("say", "", {"type": "object", "properties": {"text": {"type": "string"}}})
+    chance, ends = random.Random(9), set[tuple[str, int]]()
+    for seed in range(20):
+        form = ToolCalls((CLOCK, say), chance.choice(["auto", "required", "say", "say"]))
+        params = {"temperature": 1.2, "seed": seed, "max_tokens": chance.choice([5, 48, 60, 90])}
+        pieces = _cut(tiny, form, **params)
+        stream = ToolCallStream()
+        events = [event for piece in pieces for event in stream.feed(piece.text)]
+        events += stream.finish()
+        calls = parse_tool_calls(_text(pieces))
+        for index, call in enumerate(calls):
+            deltas = [e for e in events if isinstance(e, ArgumentsDelta) and e.index == index]
+            assert call.arguments_json == "".join(delta.text for delta in deltas)
+        ended = [event for event in events if isinstance(event, CallEnded)]
+        assert all(isinstance(json.loads(calls[end.index].arguments_json), dict) for end in ended)
+        assert pieces[-1].finish_reason == "length" or len(ended) == len(calls)
+        ends.add((pieces[-1].finish_reason or "", min(len(calls), 1)))
+    assert {("length", 1), ("stop", 1)} <= ends
