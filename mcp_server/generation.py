@@ -4,6 +4,7 @@ Knows slots, models and the event loop; knows nothing of what is asked or of any
 leaves ends the answers after the running step.
 """
 
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from engine.decode.interleaved import Interleaved
 from mcp_server import concurrency
 from mcp_server.lifespan import Gateway, Stopping
 from mcp_server.loading import Tell
+from mcp_server.measures import Generated, Placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +45,55 @@ async def generating(
     Raises:
         EngineError: No place, or no model.
     """
+    watch = _Watch()
     async with (
         gateway.answers.slot(caller),
         gateway.model(gateway.engine.decoder, tell) as decoder,
     ):
         answers = Interleaved(begin(decoder))
-        async with concurrency.Queue(answers.interrupt).steps(answers) as coming:
-            yield Generation(decoder, _until_stopping(gateway, coming))
+        try:
+            async with concurrency.Queue(answers.interrupt).steps(answers) as coming:
+                yield Generation(decoder, _until_stopping(gateway, coming, watch))
+        finally:
+            if watch.pieces:
+                gateway.measures.record(watch.told())
+                gateway.measures.record(Placed("generate", decoder.provider, "policy"))
 
 
 async def _until_stopping(
-    gateway: Gateway, coming: AsyncGenerator[tuple[int, Piece]]
+    gateway: Gateway, coming: AsyncGenerator[tuple[int, Piece]], watch: "_Watch"
 ) -> AsyncGenerator[tuple[int, Piece]]:
     async for indexed in coming:
+        watch.see(indexed[1])
         yield indexed
         if gateway.stopping.is_set():
             raise Stopping
+
+
+class _Watch:
+    """When tokens came, and how many."""
+
+    def __init__(self) -> None:
+        self.pieces = 0
+        self._began = time.perf_counter()
+        self._first = self._last = 0.0
+        self._prompt_tokens = self._completion_tokens = 0
+
+    def see(self, piece: Piece) -> None:
+        """Takes note of a piece."""
+        self.pieces += 1
+        if piece.token_id is not None:
+            self._completion_tokens += 1
+            self._last = time.perf_counter()
+            self._first = self._first or self._last
+        if piece.usage is not None:
+            self._prompt_tokens = piece.usage.prompt_tokens
+
+    def told(self) -> Generated:
+        """What there is to tell; the prompt is counted where one answer came to its end."""
+        return Generated(
+            prompt_tokens=self._prompt_tokens,
+            completion_tokens=self._completion_tokens,
+            first_token_seconds=self._first - self._began if self._first else 0.0,
+            decode_seconds=self._last - self._first,
+        )

@@ -5,6 +5,7 @@ memory while a call uses it, and leaves when nobody has for a while.
 """
 
 import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
@@ -18,9 +19,9 @@ from engine.engine import Engine
 from engine.errors import EngineError, ModelMissing, Unavailable
 from engine.residency import Resident
 from engine.search.search import Matches, SearchRequest
-from mcp_server import concurrency, rendering, reports
+from mcp_server import concurrency, placement, rendering, reports
 from mcp_server.loading import Loading, ModelT, Tell
-from mcp_server.measures import NOBODY, Measures
+from mcp_server.measures import NOBODY, Embedded, Measures, Placed, Searched
 from mcp_server.rendering import count
 from mcp_server.results import ModelsInfo, StatusResult
 from mcp_server.settings import Settings
@@ -52,6 +53,9 @@ class StillLoading(Unavailable):
     def __init__(self) -> None:
         super().__init__("The model is still being loaded; call again in a moment.")
 
+
+_STOOD_IN = ("quarantined", "preparing")
+"""Codes of an NPU in whose place the CPU works."""
 
 Background = Callable[["Gateway"], Coroutine[Any, Any, None]]
 
@@ -166,9 +170,21 @@ class Gateway:
         Raises:
             EngineError: As `Embedder.embed` does.
         """
+        began = time.perf_counter()
         steps = embedder.embed_steps(texts, kind, truncate=truncate)
         async with concurrency.Queue(steps.close).steps(steps) as coming:
-            return Embeddings.of([batch async for batch in coming], embedder.spec.model_id)
+            found = Embeddings.of([batch async for batch in coming], embedder.spec.model_id)
+        self.measures.record(Embedded(found.prompt_tokens, time.perf_counter() - began))
+        self._tell_placed(embedder, found)
+        return found
+
+    def _tell_placed(self, embedder: Embedder, found: Embeddings) -> None:
+        """Tells which providers made vectors, and whether the CPU did so for an NPU that cannot."""
+        why = placement.code(self.engine, embedder.placement)
+        is_wanting = self.settings.policy == "npu" or why in _STOOD_IN
+        for provider in set(found.providers):
+            fell_back = provider == "cpu" and is_wanting
+            self.measures.record(Placed("embed", provider, why, fell_back))
 
     async def searched(
         self, request: SearchRequest, tell: Tell, report: Callable[[Matches], T]
@@ -178,9 +194,12 @@ class Gateway:
         Raises:
             EngineError: The query is blank, the index cannot be read, or `report` raised it.
         """
+        began = time.perf_counter()
         question, why_not = await self._question(request, tell)
         library = self.engine.library
-        return await self.read(lambda: report(library.found(request, question, why_not)))
+        told = await self.read(lambda: report(library.found(request, question, why_not)))
+        self.measures.record(Searched(time.perf_counter() - began))
+        return told
 
     async def _question(self, request: SearchRequest, tell: Tell) -> tuple[Embeddings | None, str]:
         """The embedded query, or none and why."""

@@ -3,7 +3,7 @@
 Words what the engine tells of itself; measures nothing and waits for nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from engine.embed.compiled import ShapeStatus
 from engine.embed.embedder import Placement
@@ -37,6 +37,20 @@ def placement(engine: Engine, now: Placement | None) -> PlacementEntry:
         shapes=[shape(one) for one in now.shapes] if now else [],
         waiting=now.waiting if now else 0,
     )
+
+
+def code(engine: Engine, now: Callable[[], Placement]) -> str:
+    """In a word why texts go where they go: one of the codes of `NpuEntry`.
+
+    Args:
+        engine: Whose NPU it is, if it has one.
+        now: Where texts are embedded; asked for only where there is an NPU.
+    """
+    policy = engine.options.placement.policy
+    if policy == "cpu":
+        return "policy"
+    found = engine.npu()
+    return found.code if isinstance(found, Absence) else _use(found.provider, now(), policy)[0]
 
 
 def npu(found: Device | Absence, now: Placement | None, policy: str) -> NpuEntry:

@@ -19,8 +19,9 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from engine import __version__
+from engine.engine import Engine
 from mcp_server import server
-from mcp_server.http import openapi, status_page
+from mcp_server.http import openapi, scraping, status_page
 from mcp_server.http.call import Visit
 from mcp_server.http.credentials import Callers
 from mcp_server.http.dispatch import Dispatch
@@ -29,14 +30,17 @@ from mcp_server.http.endpoint import Endpoint, Endpoints
 from mcp_server.http.failures import Kind, Refused, error_response
 from mcp_server.http.guard import Guard, Rules
 from mcp_server.http.hosts import Hosts
+from mcp_server.http.metrics import Metrics
 from mcp_server.http.openai import chat_completions, completions, embeddings, models, vector_stores
 from mcp_server.http.origins import Origins
 from mcp_server.http.rates import Rates
 from mcp_server.keys import Keys, Scope
 from mcp_server.lifespan import Gateway
+from mcp_server.settings import Settings
 
 _DOCUMENTED: Endpoints = (
     *status_page.endpoints(),
+    *scraping.endpoints(),
     *models.endpoints(),
     *chat_completions.endpoints(),
     *completions.endpoints(),
@@ -50,7 +54,15 @@ ENDPOINTS: Endpoints = (*_DOCUMENTED, *openapi.endpoints(_DOCUMENTED, __version_
 _UNKNOWN = Kind(404, "invalid_request_error", "unknown_url")
 _METHOD = Kind(405, "invalid_request_error", "method_not_allowed")
 
+_NAMES = [*(one.name for one in ENDPOINTS), "mcp"]
+
 _MCP = Door(name="mcp", path="/mcp", scopes=frozenset({"infer", "search"}), is_endless=True)
+
+
+def counted(engine: Engine, settings: Settings) -> Gateway:
+    """A gateway whose work is counted for this application."""
+    unlisted = [one.name for one in (*status_page.endpoints(), *scraping.endpoints())]
+    return Gateway(engine, settings, Metrics(_NAMES, __version__, unlisted))
 
 
 def build(gateway: Gateway) -> Guard:

@@ -205,18 +205,17 @@ class Metrics:
         """The latest requests and answers."""
         return Recent(tuple(self._recent_requests), tuple(self._recent_answers))
 
-    def render(self, status: StatusResult, open_streams: int) -> tuple[bytes, str]:
+    def render(self, status: StatusResult) -> tuple[bytes, str]:
         """All metrics in Prometheus' text format, which every collector reads: the library's choice
         between formats raises TypeError at some Accept headers.
 
         Args:
             status: What is so now.
-            open_streams: Streams being sent now.
 
         Returns:
             The text and its content type.
         """
-        together = _Together(self._registry, _gauges(status, open_streams))
+        together = _Together(self._registry, _gauges(status))
         return generate_latest(together), CONTENT_TYPE_PLAIN_0_0_4
 
     def _arrived(self, _: Arrived) -> None:
@@ -287,14 +286,13 @@ class _Together(Collector):
         yield from self._now
 
 
-def _gauges(status: StatusResult, open_streams: int) -> list[Metric]:
+def _gauges(status: StatusResult) -> list[Metric]:
     """What is so now; without what is not known."""
     answers, index = status.answers, status.index
     plain = {
         "slots": (answers.slots, "Answers that are written at once, at most."),
         "slots_active": (answers.active, "Answers being written."),
         "requests_waiting": (answers.waiting, "Calls that wait for a slot."),
-        "open_streams": (open_streams, "Streams being sent."),
         "kv_bytes": (answers.kv_bytes, "Keys and values of the answers being written."),
         "prefix_bytes": (answers.prefix_bytes, "Keys and values kept of earlier prompts."),
         "resident_bytes": (status.memory.resident_bytes, "What the whole process takes."),

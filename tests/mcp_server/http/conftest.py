@@ -55,7 +55,7 @@ def serving(home: Home, **changes: Any) -> Iterator[Served]:
     """Serves a home's models and index on a free port within the block."""
     settings = replace(home.settings, **changes)
     engine = home.engine(**changes)
-    gateway = Gateway(engine, settings)
+    gateway = app.counted(engine, settings)
     config = uvicorn.Config(app.build(gateway), port=0, log_level="warning", http="h11")
     server = _Thread(config)
     listening = config.bind_socket()

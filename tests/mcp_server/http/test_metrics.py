@@ -92,7 +92,7 @@ def metrics(**more: object) -> Metrics:
 
 def samples(counting: Metrics, now: StatusResult = STATUS) -> dict[str, float]:
     """Each line of the page: name and labels, value."""
-    text, content_type = counting.render(now, open_streams=5)
+    text, content_type = counting.render(now)
     assert content_type == "text/plain; version=0.0.4; charset=utf-8"
     lines = [line for line in text.decode().splitlines() if not line.startswith("#")]
     return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines}
@@ -138,7 +138,6 @@ def test_what_is_so_now_is_what_the_tools_tell():
         "slots": 4,
         "slots_active": 2,
         "requests_waiting": 1,
-        "open_streams": 5,
         "kv_bytes": 1000,
         "prefix_bytes": 500,
         "resident_bytes": 12345,
@@ -173,7 +172,7 @@ def test_every_metric_is_documented_and_named_as_prometheus_wants():
     counting = metrics()
     for event in ONE_OF_EACH:
         counting.record(event)
-    text = counting.render(STATUS, 0)[0].decode()
+    text = counting.render(STATUS)[0].decode()
     kinds = dict(re.findall(r"^# TYPE (npu_gateway\S+) (\w+)$", text, re.M))
     assert len(kinds) > 25
     for name, kind in kinds.items():

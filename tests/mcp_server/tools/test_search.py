@@ -81,7 +81,7 @@ class Stuck:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def embed_steps(self, texts: list[str], kind: str) -> "Stuck":
+    def embed_steps(self, texts: list[str], kind: str, *, truncate: bool) -> "Stuck":
         return self
 
     def __next__(self) -> Any:

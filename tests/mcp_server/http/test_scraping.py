@@ -1,0 +1,28 @@
+"""The route /metrics tells what was really done."""
+
+import re
+
+
+def counted(served, name: str) -> float:
+    text = served.get("/metrics").text
+    found = re.findall(rf"^npu_gateway_{name}(?:{{.*?}})? (\S+)$", text, re.MULTILINE)
+    return sum(map(float, found))
+
+
+def test_what_is_embedded_and_searched_is_counted(served):
+    before = counted(served, "prompt_tokens_total"), counted(served, "provider_selected_total")
+    searches = counted(served, "search_duration_seconds_count")
+    body = {"model": "all-minilm-l6-v2", "input": "a river at night"}
+    used = served.post("/v1/embeddings", body).json()["usage"]["prompt_tokens"]
+    assert counted(served, "prompt_tokens_total") == before[0] + used
+    assert counted(served, "provider_selected_total") == before[1] + 1
+    assert served.post("/v1/vector_stores/documents/search", {"query": "tides"}).status_code == 200
+    assert counted(served, "search_duration_seconds_count") == searches + 1
+
+
+def test_a_request_is_counted_by_the_name_of_its_route(served):
+    series = 'http_requests_total{method="GET",route="model",status="404"}'
+    served.get("/v1/models/nobody")
+    text = served.get("/metrics").text
+    assert f"npu_gateway_{series}" in text
+    assert "nobody" not in text
