@@ -1,8 +1,8 @@
-"""Settings: the one reader of arguments and environment.
+"""Settings: the one reader of arguments, environment and configuration file.
 
 Each field is declared once; its flag, its environment name, its help and README's table follow
-from that. Order: command line, environment, default. A bad value stops the start, by name; which
-SoCs there are, only the engine knows, and `commands.opening` asks it. Names and values of
+from that. Order: command line, environment, file, default. A bad value stops the start, by name;
+which SoCs there are, only the engine knows, and `commands.opening` asks it. Names and values of
 --npu-option stop nothing: with a bad one the CPU serves, and log, status and doctor say why.
 """
 
@@ -12,42 +12,49 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import platformdirs
 
 from mcp_server import options, values
-from mcp_server.options import BadSetting, option
+from mcp_server.options import BadSetting, Use, option
 
 MB = 1_000_000
 _MOST_MB = 16_000_000
-_EMBEDDING_COMMANDS = (
-    "serve",
-    "index",
-    "reindex",
-    "watch",
-    "search",
-    "embed",
-    "doctor",
-    "calibrate",
+_EMBEDDING_COMMANDS = frozenset(
+    ["serve", "index", "reindex", "watch", "search", "embed", "doctor", "calibrate"]
 )
-_MODEL_COMMANDS = (*_EMBEDDING_COMMANDS, "generate")
-_ANSWERING_COMMANDS = ("serve", "generate", "doctor")
+_EMBEDDING = Use(_EMBEDDING_COMMANDS)
+_MODELS = Use(_EMBEDDING_COMMANDS | {"generate"})
+_ANSWERING = Use(frozenset(["serve", "generate", "doctor"]))
+_SERVING = Use(frozenset(["serve"]))
+_HTTP = Use(frozenset(["serve"]), needs="http")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 POLICIES = ("auto", "npu", "cpu")
 
-_served = partial(option, commands=["serve"])
-_over_http = partial(option, commands=["serve"], needs="http")
+_served = partial(option, use=_SERVING)
+_over_http = partial(option, use=_HTTP)
 
 
 def _default_data_dir() -> Path:
     return Path(platformdirs.user_data_dir("npu-gateway", appauthor=False))
 
 
+def _default_config() -> Path:
+    return Path(platformdirs.user_config_dir("npu-gateway", appauthor=False)) / "config.toml"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All that can be set, as plain values."""
 
+    config: Path | None = option(
+        None,
+        "TOML file of settings, by their names with underscores; default: config.toml in the "
+        "user's folder of configuration, if it is there.",
+        values.folder,
+        "FILE",
+    )
     data_dir: Path = option(
         _default_data_dir,
         "Folder of the index and, unless set apart, the models.",
@@ -83,7 +90,7 @@ class Settings:
         "serves, cpu never the NPU.",
         values.one_of(POLICIES),
         "POLICY",
-        commands=_EMBEDDING_COMMANDS,
+        use=_EMBEDDING,
     )
     htp_simulator: str = option(
         "",
@@ -91,7 +98,7 @@ class Settings:
         "the SoC of this number (60 is the X Elite's); far slower than the CPU, for tests.",
         values.soc_number,
         "SOC",
-        commands=_EMBEDDING_COMMANDS,
+        use=_EMBEDDING,
     )
     npu_option: tuple[str, ...] = option(
         (),
@@ -99,7 +106,7 @@ class Settings:
         values.named_values,
         "NAME=VALUE",
         many=os.pathsep,
-        commands=_EMBEDDING_COMMANDS,
+        use=_EMBEDDING,
     )
     energy_weight: float = option(
         0.0,
@@ -107,14 +114,14 @@ class Settings:
         "takes, when auto chooses; 0 counts only time.",
         values.not_negative,
         "N",
-        commands=_EMBEDDING_COMMANDS,
+        use=_EMBEDDING,
     )
     compiled_mb: int = option(
         4_000,
         "Disk space for what is compiled for the NPU; the least recently used goes first.",
         values.whole(1, _MOST_MB),
         "MB",
-        commands=_EMBEDDING_COMMANDS,
+        use=_EMBEDDING,
     )
     memory_limit_mb: int = option(
         0,
@@ -122,14 +129,14 @@ class Settings:
         "would not fit beside it; 0 is no limit.",
         values.whole(0, _MOST_MB, " (no limit)"),
         "MB",
-        commands=_MODEL_COMMANDS,
+        use=_MODELS,
     )
     kv_limit_mb: int = option(
         2_000,
         "Memory that the keys and values of all answers being written may take.",
         values.whole(1, _MOST_MB),
         "MB",
-        commands=_ANSWERING_COMMANDS,
+        use=_ANSWERING,
     )
     kv_float16: bool = option(
         False,
@@ -137,14 +144,14 @@ class Settings:
         "answer may differ a little.",
         values.switch,
         None,
-        commands=_ANSWERING_COMMANDS,
+        use=_ANSWERING,
     )
     no_speculation: bool = option(
         False,
         "Choose one token a run, without drafts: slower where a text repeats itself.",
         values.switch,
         None,
-        commands=_ANSWERING_COMMANDS,
+        use=_ANSWERING,
     )
     offline: bool = option(False, "Never touch the network.", values.switch, None)
     log_level: str = option(
@@ -221,8 +228,7 @@ class Settings:
         "Unix socket to listen on, in place of address and port.",
         values.folder,
         "PATH",
-        commands=["serve"],
-        needs="http",
+        use=_HTTP,
     )
     allow_unauthenticated: bool = _over_http(
         False,
@@ -309,7 +315,7 @@ def add_flags(parser: argparse.ArgumentParser, command: str) -> None:
 def read(
     arguments: argparse.Namespace, command: str, environment: Mapping[str, str] | None = None
 ) -> Settings:
-    """A command's settings from its line and an environment (default: the process's own).
+    """A command's settings from its line, an environment (default: the process's own) and a file.
 
     Raises:
         BadSetting: A value cannot be what the setting takes, or two do not go together.
@@ -317,10 +323,20 @@ def read(
     given = os.environ if environment is None else environment  # noqa: TID251 - the one reader.
     line = options.from_line(Settings, command, arguments)
     chosen = options.from_environment(Settings, command, given) | line
+    chosen = _from_file(command, chosen.get("config")) | chosen
     options.check_needs(Settings, line, chosen)
     settings = Settings(**chosen)
     _check_address(settings)
     return settings
+
+
+def _from_file(command: str, named: Path | None) -> dict[str, Any]:
+    """What the file says to one command, after all of it was checked."""
+    file = named or _default_config()
+    chosen = options.from_file(Settings, file, required=named is not None)
+    if "config" in chosen:
+        raise BadSetting(f"{file}: config names this file, and cannot be set in it.")
+    return options.for_command(Settings, command, chosen)
 
 
 def _check_address(settings: Settings) -> None:

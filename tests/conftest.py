@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import filelock
+import platformdirs
 import pytest
 
 # Before numpy comes: two test processes share the cores, and threads of both would wait spinning.
@@ -47,11 +48,16 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch):
-    """Settings of whoever runs the tests stay out of them."""
-    for name in [name for name in os.environ if name.startswith("NPU_GATEWAY_")]:
-        monkeypatch.delenv(name)
+@pytest.fixture(autouse=True, scope="session")
+def _no_settings_from_outside(tmp_path_factory):
+    """Settings of whoever runs the tests stay out of them, and of what they start."""
+    empty = tmp_path_factory.mktemp("configuration")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("NPU_GATEWAY_")]:
+            patch.delenv(name)
+        patch.setenv("NPU_GATEWAY_CONFIG", os.devnull)
+        patch.setattr(platformdirs, "user_config_dir", lambda *_, **__: str(empty))
+        yield
 
 
 @pytest.fixture
