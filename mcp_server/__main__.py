@@ -1,4 +1,4 @@
-"""The command line: serve, demo, models, documents, inference and the examination of the machine.
+"""The command line: serve, demo, models, documents, inference, the machine's examination, keys.
 
 Only the parser is here. Each command is a function in `commands`, loaded by name when it is
 called, so that no command pays for another's libraries.
@@ -134,6 +134,23 @@ def _calibrate(parser: argparse.ArgumentParser) -> None:
     _json(parser)
 
 
+def _create(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="whose it is, for the list of keys")
+    parser.add_argument(
+        "--scope",
+        action="append",
+        choices=["infer", "search", "admin"],
+        metavar="SCOPE",
+        help="what for: infer (models), search (documents) or admin (measures, changing the "
+        "index); may be repeated (default: infer and search)",
+    )
+    _json(parser)
+
+
+def _revoke(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("key", metavar="ID|NAME", help="as npu-gateway keys list shows it")
+
+
 COMMANDS: dict[str, tuple[str, str, Add]] = {
     "serve": ("serve", "Serve an agent host over stdin and stdout (MCP).", _nothing),
     "demo": ("demo", "Show everything once, on this machine, with real models.", _nothing),
@@ -152,8 +169,14 @@ COMMANDS: dict[str, tuple[str, str, Add]] = {
     "generate": ("inference", "Let the language model answer a prompt.", _generate),
     "calibrate": ("calibrate", "Measure what each device takes to embed texts.", _calibrate),
     "doctor": ("doctor", "Examine this machine and say what to do about each problem.", _json),
+    "keys create": ("keys", "Let somebody call over HTTP; prints the key, once.", _create),
+    "keys list": ("keys", "List who may call over HTTP, and for what.", _json),
+    "keys revoke": ("keys", "Let somebody no longer call over HTTP.", _revoke),
 }
-"""Command to module in `commands` (the function has the command's name), help and arguments."""
+"""Command to module in `commands`, help and arguments. The function has the command's name."""
+
+FAMILIES = {"keys": "Say who may call over HTTP."}
+"""What the first word of commands with two is about."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -163,9 +186,15 @@ def parser() -> argparse.ArgumentParser:
         description="Private generate, embed and semantic_search on your own machine, over MCP.",
     )
     top.add_argument("--version", action="version", version=f"npu-gateway {__version__}")
-    subparsers = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    below = {"": top.add_subparsers(metavar="COMMAND", required=True)}
     for name, (_, help_text, add) in COMMANDS.items():
-        sub = subparsers.add_parser(name, help=help_text, description=help_text)
+        family, _, word = name.rpartition(" ")
+        if family not in below:
+            said = FAMILIES[family]
+            first = below[""].add_parser(family, help=said, description=said)
+            below[family] = first.add_subparsers(metavar="ACTION", required=True)
+        sub = below[family].add_parser(word, help=help_text, description=help_text)
+        sub.set_defaults(command=name)
         add(sub)
         settings.add_flags(sub, name)
     return top
@@ -187,7 +216,7 @@ def _run(arguments: argparse.Namespace) -> int:
             level=chosen.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
         )
         module = importlib.import_module(f"mcp_server.commands.{COMMANDS[arguments.command][0]}")
-        return int(getattr(module, arguments.command)(arguments, chosen))
+        return int(getattr(module, arguments.command.replace(" ", "_"))(arguments, chosen))
     except settings.BadSetting as error:
         errors.print(plain(f"npu-gateway: {error}"), markup=False)
         return 2

@@ -67,7 +67,7 @@ def test_the_commands_in_readme_are_the_ones_there_are():
 def test_every_command_says_what_it_does():
     for name in COMMANDS:
         with pytest.raises(SystemExit) as ended:
-            parser().parse_args([name, "--help"])
+            parser().parse_args([*name.split(), "--help"])
         assert ended.value.code == 0
 
 
