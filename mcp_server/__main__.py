@@ -19,6 +19,7 @@ from engine import __version__
 from engine.corpus import KINDS
 from engine.errors import EngineError
 from mcp_server import settings
+from mcp_server.http import logs
 from mcp_server.plain import plain
 
 Add = Callable[[argparse.ArgumentParser], object]
@@ -212,9 +213,7 @@ def _run(arguments: argparse.Namespace) -> int:
     errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
     try:
         chosen = settings.read(arguments, arguments.command)
-        logging.basicConfig(
-            level=chosen.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
-        )
+        _log_to_stderr(chosen)
         module = importlib.import_module(f"mcp_server.commands.{COMMANDS[arguments.command][0]}")
         return int(getattr(module, arguments.command.replace(" ", "_"))(arguments, chosen))
     except settings.BadSetting as error:
@@ -226,6 +225,12 @@ def _run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         errors.print("npu-gateway: interrupted", markup=False)
         return 130
+
+
+def _log_to_stderr(chosen: settings.Settings) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logs.formatter(chosen.json_logs))
+    logging.basicConfig(level=chosen.log_level.upper(), handlers=[handler])
 
 
 def _keep_stdout_for_results() -> None:
