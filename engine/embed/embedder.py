@@ -200,15 +200,19 @@ class Embedder:
         """
         return self._framing.count_tokens(texts)
 
-    def tokenize(self, text: str) -> list[int]:
-        """Ids of a whole document with the special tokens around it, however long it is.
+    def tokenize(self, text: str, *, special_tokens: bool = True) -> list[int]:
+        """Ids of a whole document, however long it is.
 
         A control token that it spells becomes that token, as the model reads it.
+
+        Args:
+            text: Maybe empty.
+            special_tokens: Whether those that the model expects around a text are among them.
 
         Raises:
             InvalidInput: Not Unicode text.
         """
-        return self._framing.whole_row(text)
+        return self._framing.whole_row(text, special_tokens=special_tokens)
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """The text of ids, special tokens as they are spelled; not always the one they came from.

@@ -44,14 +44,14 @@ class Framing:
         _refuse_other_types(texts)
         return self._counts.of_each(texts)
 
-    def whole_row(self, text: str) -> list[int]:
-        """A text's ids between the special tokens, nothing cut.
+    def whole_row(self, text: str, *, special_tokens: bool = True) -> list[int]:
+        """A text's ids, between the special tokens or without them, nothing cut.
 
         Raises:
             InvalidInput: Not Unicode text.
         """
         (content,) = self._tokenizer.encode_batch([text])
-        return [*self._before, *content, *self._after]
+        return [*self._before, *content, *self._after] if special_tokens else content
 
     def text(self, ids: Row) -> str:
         """The text of ids, special tokens as they are spelled.

@@ -31,7 +31,14 @@ from mcp_server.http.failures import Kind, Refused, error_response
 from mcp_server.http.guard import Guard, Rules
 from mcp_server.http.hosts import Hosts
 from mcp_server.http.metrics import Metrics
-from mcp_server.http.openai import chat_completions, completions, embeddings, models, vector_stores
+from mcp_server.http.openai import (
+    chat_completions,
+    completions,
+    embeddings,
+    models,
+    tokenize,
+    vector_stores,
+)
 from mcp_server.http.origins import Origins
 from mcp_server.http.rates import Rates
 from mcp_server.keys import Keys, Scope
@@ -46,6 +53,7 @@ _DOCUMENTED: Endpoints = (
     *completions.endpoints(),
     *embeddings.endpoints(),
     *vector_stores.endpoints(),
+    *tokenize.endpoints(),
 )
 
 ENDPOINTS: Endpoints = (*_DOCUMENTED, *openapi.endpoints(_DOCUMENTED, __version__))

@@ -19,7 +19,6 @@ from mcp_server.lifespan import Gateway
 _STARTED = int(time.time())
 """The time a model was made is not known; clients want a number that stays."""
 
-
 _DOES: dict[Task, str] = {"embed": "makes vectors", "generate": "writes text"}
 _GIVES: dict[Task, str] = {"embed": "embeddings", "generate": "text"}
 

@@ -56,6 +56,7 @@ def test_minilm_shows_the_tokens_that_it_reads(minilm: Embedder) -> None:
     assert minilm.detokenize(ids) == "[CLS] hello worldliness [SEP]"
     assert len(ids) == minilm.count_tokens(["Hello worldliness"])[0] + 2
     assert minilm.tokenize("") == [101, 102]
+    assert minilm.tokenize("Hello worldliness", special_tokens=False) == ids[1:-1]
     assert len(minilm.tokenize("word " * 2_000)) == 2_002
 
 
