@@ -96,6 +96,8 @@ class Gateway:
         """For the texts of a call, which share runs with those of other calls."""
         self.embedder_loaded = Event()
         """Set once the first load of the embedding model has ended, one way or the other."""
+        self.warm = Event()
+        """Set once the models that load by themselves have been used, where somebody sees to it."""
         self.is_draining = False
         """Whether no new work is taken; set by a server that is about to end."""
         self.stopping = Event()

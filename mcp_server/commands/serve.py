@@ -1,6 +1,7 @@
-"""The command serve: what agent hosts launch."""
+"""The command serve: what agent hosts launch, and what answers over HTTP."""
 
 import argparse
+import importlib
 import logging
 from dataclasses import replace
 
@@ -13,8 +14,12 @@ logger = logging.getLogger(__name__)
 
 
 def serve(_: argparse.Namespace, settings: Settings) -> int:
-    """Serves over stdin and stdout until the host leaves."""
-    stdio.serve(opened(settings), settings)
+    """Serves over stdin and stdout until the host leaves, or over HTTP until a signal."""
+    if settings.http:
+        # By name: a host that launches this over stdio does not wait for a web server's libraries.
+        importlib.import_module("mcp_server.http.serving").serve(opened(settings), settings)
+    else:
+        stdio.serve(opened(settings), settings)
     return 0
 
 

@@ -21,7 +21,7 @@ from starlette.types import Scope as AsgiScope
 from engine import __version__
 from engine.engine import Engine
 from mcp_server import server
-from mcp_server.http import openapi, scraping, status_page
+from mcp_server.http import openapi, probes, scraping, status_page
 from mcp_server.http.call import Visit
 from mcp_server.http.credentials import Callers
 from mcp_server.http.dispatch import Dispatch
@@ -44,6 +44,7 @@ from mcp_server.http.rates import Rates
 from mcp_server.keys import Keys, Scope
 from mcp_server.lifespan import Gateway
 from mcp_server.settings import Settings
+from mcp_server.warming import warm_up
 
 _DOCUMENTED: Endpoints = (
     *status_page.endpoints(),
@@ -54,6 +55,7 @@ _DOCUMENTED: Endpoints = (
     *embeddings.endpoints(),
     *vector_stores.endpoints(),
     *tokenize.endpoints(),
+    *probes.endpoints(),
 )
 
 ENDPOINTS: Endpoints = (*_DOCUMENTED, *openapi.endpoints(_DOCUMENTED, __version__))
@@ -79,7 +81,7 @@ def build(gateway: Gateway) -> Guard:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
-        async with server.running(gateway), mcp.running():
+        async with server.running(gateway, warm_up), mcp.running():
             yield
 
     rows = [*_rows(gateway), (Route("/mcp", mcp, methods=["GET", "POST", "DELETE"]), _MCP)]

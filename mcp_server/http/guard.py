@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from anyio import Event
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.errors import EngineError
@@ -63,11 +64,13 @@ class Guard:
         self._rules = rules
         self._work: dict[Answer, bool] = {}
         """What is being answered, and whether that ends by itself."""
+        self._one_ended = Event()
 
-    @property
-    def in_work(self) -> int:
-        """Requests that are being answered, without those that do not end by themselves."""
-        return sum(self._work.values())
+    async def idle(self) -> None:
+        """Waits until nothing is being answered, but for what does not end by itself."""
+        while any(self._work.values()):
+            self._one_ended = Event()
+            await self._one_ended.wait()
 
     def break_off(self) -> None:
         """Ends what is still being answered."""
@@ -160,6 +163,7 @@ class Guard:
             yield
         finally:
             del self._work[answer]
+            self._one_ended.set()
 
     @contextmanager
     def _told(self, method: str, door: Door, answer: Answer) -> Generator[None]:
