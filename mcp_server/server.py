@@ -8,7 +8,7 @@ from mcp.server.mcpserver import MCPServer
 
 from engine.engine import Engine
 from mcp_server import background, prompts, resources
-from mcp_server.lifespan import Gateway
+from mcp_server.lifespan import Background, Gateway
 from mcp_server.settings import Settings
 from mcp_server.tools import documents, embed, generate, indexing, search, status
 from mcp_server.tools.making import GatewayTool
@@ -57,9 +57,9 @@ def build_over(gateway: Gateway, *, read_only: bool) -> MCPServer[Gateway]:
     return _built(gateway, shared, offered_tools(gateway, read_only=read_only))
 
 
-def running(gateway: Gateway) -> AbstractAsyncContextManager[Gateway]:
-    """A gateway with all it does beside the conversation, within the block."""
-    return gateway.running(*background.work(gateway.settings))
+def running(gateway: Gateway, *more: Background) -> AbstractAsyncContextManager[Gateway]:
+    """A gateway with all it does beside the conversation, and `more`, within the block."""
+    return gateway.running(*background.work(gateway.settings), *more)
 
 
 def _built(

@@ -68,14 +68,20 @@ class _Sending:
         self._last = current_time()
 
     async def all(self, first: bytes, frames: Frames) -> None:
-        """Sends everything, then ends the body."""
+        """Sends everything, then ends the body, and raises what the frames raised."""
+        failures: list[Exception] = []
         async with create_task_group() as tasks:
             tasks.start_soon(self._ping)
-            await self._put(first)
-            async for one in frames:
-                await self._put(one)
+            try:
+                await self._put(first)
+                async for one in frames:
+                    await self._put(one)
+            except Exception as error:  # noqa: BLE001 - raised below, out of the group.
+                failures.append(error)
             tasks.cancel_scope.cancel()
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        for error in failures:
+            raise error
 
     async def _put(self, content: bytes) -> None:
         async with self._lock:

@@ -39,14 +39,16 @@ class Served:
 
 
 class _Thread(uvicorn.Server):
-    """uvicorn beside the tests, which tells when it answers."""
+    """uvicorn beside the tests, which tells when it answers and its models have been used."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
         super().__init__(config)
+        self._gateway = gateway
         self.is_up = threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        await self._gateway.warm.wait()
         self.is_up.set()
 
 
@@ -57,7 +59,7 @@ def serving(home: Home, **changes: Any) -> Iterator[Served]:
     engine = home.engine(**changes)
     gateway = app.counted(engine, settings)
     config = uvicorn.Config(app.build(gateway), port=0, log_level="warning", http="h11")
-    server = _Thread(config)
+    server = _Thread(config, gateway)
     listening = config.bind_socket()
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
