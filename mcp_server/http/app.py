@@ -71,7 +71,8 @@ _MCP = Door(name="mcp", path="/mcp", scopes=frozenset({"infer", "search"}), is_e
 
 def counted(engine: Engine, settings: Settings) -> Gateway:
     """A gateway whose work is counted for this application."""
-    unlisted = [one.name for one in (*status_page.endpoints(), *scraping.endpoints())]
+    looks = (*status_page.endpoints(), *scraping.endpoints(), *probes.endpoints())
+    unlisted = [one.name for one in looks]
     return Gateway(engine, settings, Metrics(_NAMES, __version__, unlisted))
 
 

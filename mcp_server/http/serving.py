@@ -60,7 +60,7 @@ def serve(engine: Engine, settings: Settings) -> None:
     needs_key = Keys(settings.keys_file).any()
     check_access(settings, has_keys=needs_key)
     _keep_stdout_empty()
-    gateway = Gateway(engine, settings)
+    gateway = app.counted(engine, settings)
     code = 0
     with listening(settings) as listener:
         server = Server(app.build(gateway), gateway, lambda status: ending.end(engine, status))
