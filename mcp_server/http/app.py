@@ -39,6 +39,7 @@ from mcp_server.http.openai import (
     tokenize,
     vector_stores,
 )
+from mcp_server.http.openai.responses import routes as responses
 from mcp_server.http.origins import Origins
 from mcp_server.http.rates import Rates
 from mcp_server.keys import Keys, Scope
@@ -56,6 +57,7 @@ _DOCUMENTED: Endpoints = (
     *vector_stores.endpoints(),
     *tokenize.endpoints(),
     *probes.endpoints(),
+    *responses.endpoints(),
 )
 
 ENDPOINTS: Endpoints = (*_DOCUMENTED, *openapi.endpoints(_DOCUMENTED, __version__))

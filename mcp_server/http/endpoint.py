@@ -12,6 +12,8 @@ from mcp_server.keys import Scope
 
 JSON = "application/json"
 
+Method = Literal["GET", "POST", "DELETE"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint(Generic[BodyT]):
@@ -19,7 +21,7 @@ class Endpoint(Generic[BodyT]):
 
     name: str
     """One word for logs and metrics; no other endpoint has it."""
-    method: Literal["GET", "POST"]
+    method: Method
     path: str
     """As in Starlette. OpenAI's routes are without the prefix /v1, which may be there or not."""
     scope: Scope | Literal["any"] | None

@@ -1,0 +1,1 @@
+"""The family /responses: items in, items out, stateless: nothing is stored."""
