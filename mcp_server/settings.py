@@ -44,6 +44,9 @@ def _default_config() -> Path:
     return Path(platformdirs.user_config_dir("npu-gateway", appauthor=False)) / "config.toml"
 
 
+_COLLECTORS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All that can be set, as plain values."""
@@ -362,6 +365,12 @@ def check_access(settings: Settings, *, has_keys: bool) -> None:
             "with `npu-gateway keys create NAME` (and the same --data-dir), or let everybody in "
             "with --allow-unauthenticated."
         )
+
+
+def tracing_is_configured(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether the environment names a collector of traces, in OpenTelemetry's own variables."""
+    given = os.environ if environment is None else environment  # noqa: TID251 - the one reader.
+    return given.get("OTEL_TRACES_EXPORTER", "otlp") == "otlp" and any(map(given.get, _COLLECTORS))
 
 
 def table() -> list[tuple[str, str, str]]:

@@ -4,12 +4,13 @@ Rule: whoever takes nothing of what is sent for half a minute has left: the work
 their connection with it.
 """
 
-import secrets
 from collections.abc import Callable
 
 from anyio import CancelScope, move_on_after
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Send
+
+from mcp_server.http import logs
 
 STALLED_SECONDS = 30.0
 """For which a caller may take nothing of what is sent."""
@@ -24,7 +25,7 @@ class Answer:
             send: To whom.
             stalled_seconds: After which one who takes nothing has left.
         """
-        self.request_id = "req_" + secrets.token_hex(12)
+        self.request_id = logs.request_id()
         self.headers: list[tuple[str, str]] = []
         """For its head, beside its own."""
         self.latest: Callable[[], dict[str, str]] = dict

@@ -20,7 +20,7 @@ from starlette.types import Scope as AsgiScope
 
 from engine import __version__
 from engine.engine import Engine
-from mcp_server import server
+from mcp_server import concurrency, server
 from mcp_server.http import openapi, probes, scraping, status_page
 from mcp_server.http.call import Visit
 from mcp_server.http.credentials import Callers
@@ -42,6 +42,8 @@ from mcp_server.http.openai import (
 from mcp_server.http.openai.responses import routes as responses
 from mcp_server.http.origins import Origins
 from mcp_server.http.rates import Rates
+from mcp_server.http.telling import Telling
+from mcp_server.http.tracing import NO_TRACING, Tracing
 from mcp_server.keys import Keys, Scope
 from mcp_server.lifespan import Gateway
 from mcp_server.settings import Settings
@@ -78,14 +80,20 @@ def counted(engine: Engine, settings: Settings) -> Gateway:
     return Gateway(engine, settings, Metrics(_NAMES, __version__, unlisted))
 
 
-def build(gateway: Gateway) -> Guard:
-    """The application behind its guard; its lifespan keeps the gateway running."""
+def build(gateway: Gateway, tracing: Tracing = NO_TRACING) -> Guard:
+    """The application behind its guard; its lifespan keeps the gateway running.
+
+    Args:
+        gateway: That does what is asked for.
+        tracing: Makes the spans of requests; closed in the end.
+    """
     mcp = _Mcp(gateway)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         async with server.running(gateway, warm_up), mcp.running():
             yield
+        await concurrency.run_abandonable(tracing.close)
 
     rows = [*_rows(gateway), (Route("/mcp", mcp, methods=["GET", "POST", "DELETE"]), _MCP)]
     doors = Doors(rows)
@@ -95,7 +103,7 @@ def build(gateway: Gateway) -> Guard:
         exception_handlers={HTTPException: partial(_no_route, doors), Exception: _bug},
     )
     application.router.redirect_slashes = False
-    return Guard(application, _rules(gateway, doors))
+    return Guard(application, _rules(gateway, doors, tracing))
 
 
 def _rows(gateway: Gateway) -> list[tuple[Route, Door]]:
@@ -122,7 +130,7 @@ def _needed(scope: Scope | Literal["any"] | None) -> frozenset[Scope] | None:
     return frozenset() if scope == "any" else frozenset({scope})
 
 
-def _rules(gateway: Gateway, doors: Doors) -> Rules:
+def _rules(gateway: Gateway, doors: Doors, tracing: Tracing) -> Rules:
     settings = gateway.settings
     return Rules(
         doors=doors,
@@ -131,7 +139,7 @@ def _rules(gateway: Gateway, doors: Doors) -> Rules:
         callers=Callers(Keys(settings.keys_file)),
         rates=Rates(settings.requests_per_minute, settings.tokens_per_minute),
         is_draining=lambda: gateway.is_draining,
-        measures=gateway.measures,
+        telling=Telling(gateway.measures, tracing),
     )
 
 

@@ -44,7 +44,7 @@ def _unlimited() -> Reservation:
     return Rates(0, 0).reserve("")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Visit:
     """What the guard knows of a request it has let in; handed on in the scope's state."""
 
@@ -52,6 +52,10 @@ class Visit:
     request_id: str
     spent: Spent = field(default_factory=Spent)
     reservation: Reservation = field(default_factory=_unlimited)
+    operation: str = ""
+    """What a model does for it, in OpenTelemetry's words: chat, embeddings…"""
+    model: str = ""
+    """The one that does it; known here once it is known to exist."""
 
     def reserve(self, tokens: int) -> None:
         """Takes tokens from what the caller may use in a minute: before work begins, all that it

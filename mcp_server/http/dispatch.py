@@ -58,6 +58,9 @@ class Dispatch:
                 await response(scope, receive, sending)
             except Exception as error:  # noqa: BLE001 - raised below, out of the group.
                 failures.append(error)
+            finally:
+                if sending.has_started:
+                    self._note(call)
             tasks.cancel_scope.cancel()
 
         async with create_task_group() as tasks:
@@ -66,6 +69,11 @@ class Dispatch:
             tasks.cancel_scope.cancel()
         for error in failures:
             raise error
+
+    def _note(self, call: Call[Any]) -> None:
+        """Takes note of which model does what, for traces; that it exists is known by now."""
+        call.visit.operation = self._endpoint.operation
+        call.visit.model = getattr(call.body, "model", "") or ""
 
 
 class _Watched:

@@ -39,6 +39,8 @@ class Endpoint(Generic[BodyT]):
     """What may stand behind the question mark; None for nothing. Told here, checked by `answer`."""
     advice: str = ""
     """What to do instead, for whoever comes with a method that is not taken."""
+    operation: str = ""
+    """What a model does for it, in the words of OpenTelemetry's gen_ai.operation.name."""
     is_versioned: bool = True
     """Whether it is there under /v1 too."""
     is_page: bool = False

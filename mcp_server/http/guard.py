@@ -8,10 +8,9 @@ its cause.
 """
 
 import logging
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from anyio import Event
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -26,13 +25,11 @@ from mcp_server.http.failures import Kind, Refused, error_response, kind_of
 from mcp_server.http.hosts import Hosts
 from mcp_server.http.origins import Origins
 from mcp_server.http.rates import Rates
+from mcp_server.http.telling import Account, Telling
 from mcp_server.lifespan import Stopping
-from mcp_server.measures import NOBODY, Answered, Arrived, Cancelled, Measures, Rejected
+from mcp_server.measures import Rejected
 
 logger = logging.getLogger(__name__)
-
-_LEFT = 499
-"""The status, in logs and metrics, of what nobody waited for."""
 
 _MOST_HEADERS = 200
 _MOST_HEADER_BYTES = 64 * 2**10
@@ -52,7 +49,7 @@ class Rules:
     rates: Rates
     is_draining: Callable[[], bool]
     """Whether no new work is taken."""
-    measures: Measures = NOBODY
+    telling: Telling = field(default_factory=Telling)
     stalled_seconds: float = STALLED_SECONDS
 
 
@@ -84,19 +81,20 @@ class Guard:
         scope["path"] = _without_slash(scope["path"])
         door = self._rules.doors.find(scope)
         answer = Answer(send, self._rules.stalled_seconds)
-        with self._told(scope["method"], door, answer):
-            await self._answer(scope, receive, door, answer)
+        with self._rules.telling.of(scope, Account(door, answer)) as account:
+            await self._answer(scope, receive, account)
 
-    async def _answer(self, scope: Scope, receive: Receive, door: Door, answer: Answer) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, account: Account) -> None:
+        door, answer = account.door, account.answer
         try:
             origin = self._check_names(scope)
             answer.headers += origins.headers(origin)
             if told := origins.preflight(scope, origin):
                 await told(scope, receive, answer)
                 return
-            visit = self._let_in(scope, door, answer)
+            visit = account.visit = self._let_in(scope, door, answer)
         except EngineError as error:
-            self._rules.measures.record(Rejected(kind_of(error).code))
+            self._rules.telling.measures.record(Rejected(kind_of(error).code))
             await error_response(error)(scope, receive, answer)
             return
         scope.setdefault("state", {})["visit"] = visit
@@ -104,16 +102,8 @@ class Guard:
         with self._working(answer, is_endless=is_endless), answer.work:
             await self._served(scope, receive, answer)
         visit.settle()
-        self._count_end(answer)
         if answer.work.cancel_called and not answer.has_stalled:
             await self._break_off(scope, receive, answer)
-
-    def _count_end(self, answer: Answer) -> None:
-        """Counts a stream that ended too early."""
-        if answer.is_stream and not answer.is_whole:
-            ended = "draining" if answer.work.cancel_called else "disconnected"
-            why = "slow_reader" if answer.has_stalled else ended
-            self._rules.measures.record(Cancelled(why))
 
     def _check_names(self, scope: Scope) -> str:
         """The named origin of a request, see `Origins.check`.
@@ -164,21 +154,6 @@ class Guard:
         finally:
             del self._work[answer]
             self._one_ended.set()
-
-    @contextmanager
-    def _told(self, method: str, door: Door, answer: Answer) -> Generator[None]:
-        """Counts a request and logs it once it is over."""
-        measures, began = self._rules.measures, time.perf_counter()
-        measures.record(Arrived())
-        try:
-            yield
-        finally:
-            seconds = time.perf_counter() - began
-            status = answer.status or _LEFT
-            measures.record(Answered(door.name, method, status, seconds))
-            logger.info(
-                "%s %s: %d in %.3f s", answer.request_id, door.name or "no route", status, seconds
-            )
 
 
 def _without_slash(path: str) -> str:

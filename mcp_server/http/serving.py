@@ -28,10 +28,11 @@ from mcp_server import ending
 from mcp_server.http import app
 from mcp_server.http.guard import Guard
 from mcp_server.http.listening import listening, url
+from mcp_server.http.tracing import opened
 from mcp_server.http.wire import Wire
 from mcp_server.keys import Keys
 from mcp_server.lifespan import Gateway
-from mcp_server.settings import Settings, check_access
+from mcp_server.settings import Settings, check_access, tracing_is_configured
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +62,12 @@ def serve(engine: Engine, settings: Settings) -> None:
     check_access(settings, has_keys=needs_key)
     _keep_stdout_empty()
     gateway = app.counted(engine, settings)
+    tracing = opened(is_configured=tracing_is_configured(), version=engine.version)
     code = 0
     with listening(settings) as listener:
-        server = Server(app.build(gateway), gateway, lambda status: ending.end(engine, status))
+        server = Server(
+            app.build(gateway, tracing), gateway, lambda status: ending.end(engine, status)
+        )
         sys.stderr.write(f"npu-gateway: {_greeting(url(listener), needs_key=needs_key)}\n")
         sys.stderr.flush()
         try:

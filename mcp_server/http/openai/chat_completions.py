@@ -94,6 +94,7 @@ def endpoints() -> Endpoints:
             path="/chat/completions",
             scope="infer",
             answer=_chat,
+            operation="chat",
             body=ChatBody,
             result=ChatResult,
             chunk=ChatChunk,

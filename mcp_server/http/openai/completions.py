@@ -103,6 +103,7 @@ def endpoints() -> Endpoints:
             path="/completions",
             scope="infer",
             answer=_complete,
+            operation="text_completion",
             body=CompletionsBody,
             result=CompletionResult,
             chunk=CompletionResult,

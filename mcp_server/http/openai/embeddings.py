@@ -115,6 +115,7 @@ def endpoints() -> Endpoints:
             scope="infer",
             answer=_embed,
             body=EmbeddingsBody,
+            operation="embeddings",
             result=EmbeddingsResult,
         ),
     )

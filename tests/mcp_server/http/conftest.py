@@ -16,6 +16,7 @@ import uvicorn
 from homes import NOTES, Home
 
 from mcp_server.http import app
+from mcp_server.http.tracing import NO_TRACING, Tracing
 from mcp_server.lifespan import Gateway
 from mcp_server.settings import Settings
 
@@ -53,12 +54,12 @@ class _Thread(uvicorn.Server):
 
 
 @contextmanager
-def serving(home: Home, **changes: Any) -> Iterator[Served]:
+def serving(home: Home, tracing: Tracing = NO_TRACING, **changes: Any) -> Iterator[Served]:
     """Serves a home's models and index on a free port within the block."""
     settings = replace(home.settings, **changes)
     engine = home.engine(**changes)
     gateway = app.counted(engine, settings)
-    config = uvicorn.Config(app.build(gateway), port=0, log_level="warning", http="h11")
+    config = uvicorn.Config(app.build(gateway, tracing), port=0, log_level="warning", http="h11")
     server = _Thread(config, gateway)
     listening = config.bind_socket()
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

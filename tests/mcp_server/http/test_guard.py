@@ -183,7 +183,7 @@ async def test_every_answer_has_an_id_of_its_own_and_is_no_script(build):
     answers.append(await ask(application, host=(b"host", b"evil.example")))
     assert [answer.status for answer in answers] == [200, 404, 405, 421]
     ids = [answer.headers["x-request-id"] for answer in answers]
-    assert all(re.fullmatch(r"req_[0-9a-f]{24}", one) for one in ids)
+    assert all(re.fullmatch(r"req_[0-9a-f]{32}", one) for one in ids)
     assert len(set(ids)) == len(ids)
     assert {answer.headers["x-content-type-options"] for answer in answers} == {"nosniff"}
     assert answers[2].headers["allow"] == "GET, HEAD"

@@ -190,3 +190,22 @@ def test_spans_reach_a_collector_that_is_set(monkeypatch):
         "deployment.environment.name": "desk",
     }
     assert sent.scope_spans[0].spans[0].name == "POST /v1/embeddings"
+
+
+def test_a_served_request_is_one_span_without_a_word_of_it(traced, serve):
+    with serve(tracing=traced.tracing) as served:
+        body = {"model": "all-minilm-l6-v2", "input": "a secret of the house"}
+        headers = {"traceparent": CALLER, "authorization": "Bearer undefined"}
+        used = served.post("/v1/embeddings", body, headers=headers).json()["usage"]
+        served.post("/v1/embeddings", body | {"model": "another"})
+    span, refused = traced.spans()
+    assert span.name == "POST /embeddings"
+    assert span.parent is not None
+    assert span.attributes is not None
+    assert span.attributes["gen_ai.operation.name"] == "embeddings"
+    assert span.attributes["gen_ai.request.model"] == "all-minilm-l6-v2"
+    assert span.attributes["gen_ai.usage.input_tokens"] == used["prompt_tokens"]
+    assert refused.attributes is not None
+    assert refused.attributes["http.response.status_code"] == 404
+    assert "secret" not in span.to_json()
+    assert "another" not in refused.to_json()

@@ -33,6 +33,7 @@ def endpoints() -> Endpoints:
             path="/responses",
             scope="infer",
             answer=_respond,
+            operation="chat",
             body=ResponsesBody,
             result=ResponseObject,
             chunk=Event,
