@@ -26,6 +26,7 @@ from mcp_server.http.hosts import Hosts
 from mcp_server.http.origins import Origins
 from mcp_server.http.rates import Rates
 from mcp_server.http.telling import Account, Telling
+from mcp_server.http.wire import ABORT
 from mcp_server.lifespan import Stopping
 from mcp_server.measures import Rejected
 
@@ -102,7 +103,9 @@ class Guard:
         with self._working(answer, is_endless=is_endless), answer.work:
             await self._served(scope, receive, answer)
         visit.settle()
-        if answer.work.cancel_called and not answer.has_stalled:
+        if answer.has_stalled:
+            scope["state"].get(ABORT, _nothing)()
+        elif answer.work.cancelled_caught:
             await self._break_off(scope, receive, answer)
 
     def _check_names(self, scope: Scope) -> str:
@@ -136,7 +139,9 @@ class Guard:
             await self._app(scope, receive, answer)
         except Exception as error:
             logger.exception("The request %s failed", answer.request_id)
-            if not answer.status:
+            if answer.status:
+                await answer.break_off()
+            else:
                 await error_response(error)(scope, receive, answer)
 
     async def _break_off(self, scope: Scope, receive: Receive, answer: Answer) -> None:
@@ -154,6 +159,10 @@ class Guard:
         finally:
             del self._work[answer]
             self._one_ended.set()
+
+
+def _nothing() -> None:
+    """Where a connection cannot be broken off."""
 
 
 def _without_slash(path: str) -> str:

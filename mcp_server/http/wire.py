@@ -1,11 +1,11 @@
 """Wire: uvicorn's HTTP/1.1 over h11, which refuses what is no HTTP in the words of all refusals."""
 
 import asyncio
-import secrets
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from mcp_server.http import logs
 from mcp_server.http.failures import Refused, error_result
 
 ABORT = "abort"
@@ -29,7 +29,7 @@ class Wire(H11Protocol):
             headers = [
                 ("content-type", "application/json"),
                 ("content-length", str(len(body))),
-                ("x-request-id", "req_" + secrets.token_hex(12)),
+                ("x-request-id", logs.request_id()),
                 ("connection", "close"),
             ]
             head = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
