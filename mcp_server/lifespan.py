@@ -112,9 +112,9 @@ class Gateway:
         """`models_info` and the index; blocks while the index is read."""
         return reports.status(self.engine, self.settings, self.answers.waiting, self.indexing)
 
-    async def read(self, call: Callable[[], T]) -> T:
+    async def read(self, call: Callable[[], T], caller: str = "") -> T:
         """What a call finds that only reads the index. A cancelled caller leaves it to itself."""
-        async with self.reads.slot():
+        async with self.reads.slot(caller):
             return await concurrency.run_abandonable(call)
 
     async def index(
@@ -174,8 +174,9 @@ class Gateway:
         """
         began = time.perf_counter()
         steps = embedder.embed_steps(texts, kind, truncate=truncate)
-        async with concurrency.Queue(steps.close).steps(steps) as coming:
-            found = Embeddings.of([batch async for batch in coming], embedder.spec.model_id)
+        # In one thread to the end: each step by itself would cost a short text a millisecond more.
+        batches = await concurrency.Queue(steps.close).run(lambda: list(steps))
+        found = Embeddings.of(batches, embedder.spec.model_id)
         self.measures.record(Embedded(found.prompt_tokens, time.perf_counter() - began))
         self._tell_placed(embedder, found)
         return found
@@ -189,21 +190,33 @@ class Gateway:
             self.measures.record(Placed("embed", provider, why, fell_back))
 
     async def searched(
-        self, request: SearchRequest, tell: Tell, report: Callable[[Matches], T]
+        self,
+        request: SearchRequest,
+        tell: Tell,
+        report: Callable[[Matches], T],
+        caller: str = "",
     ) -> T:
         """What `report` makes of what is found. Without an embedding model words have to do.
+
+        Args:
+            request: What is looked for.
+            tell: Told while the embedding model is being loaded.
+            report: Blocks while the index is read.
+            caller: Who asks: those who wait are served in turn.
 
         Raises:
             EngineError: The query is blank, the index cannot be read, or `report` raised it.
         """
         began = time.perf_counter()
-        question, why_not = await self._question(request, tell)
+        question, why_not = await self._question(request, tell, caller)
         library = self.engine.library
-        told = await self.read(lambda: report(library.found(request, question, why_not)))
+        told = await self.read(lambda: report(library.found(request, question, why_not)), caller)
         self.measures.record(Searched(time.perf_counter() - began))
         return told
 
-    async def _question(self, request: SearchRequest, tell: Tell) -> tuple[Embeddings | None, str]:
+    async def _question(
+        self, request: SearchRequest, tell: Tell, caller: str
+    ) -> tuple[Embeddings | None, str]:
         """The embedded query, or none and why."""
         if request.mode == "keyword":
             return None, ""
@@ -212,7 +225,7 @@ class Gateway:
                 model = await held.enter_async_context(self.model(self.engine.embedder, tell))
             except EngineError as error:
                 return None, str(error)
-            await held.enter_async_context(self.embeddings.slot())
+            await held.enter_async_context(self.embeddings.slot(caller))
             try:
                 return await self.embedded(model, [request.query], "query"), ""
             except Unavailable as error:

@@ -20,7 +20,7 @@ from engine.search.search import Matches, SearchRequest
 from engine.store.near_names import unknown_collection
 from mcp_server.http.openai.filters import Filters, narrowed
 from mcp_server.lifespan import Gateway
-from mcp_server.loading import untold
+from mcp_server.loading import Tell, untold
 from mcp_server.plain import seen
 
 Attributes = dict[str, str | float | bool]
@@ -127,17 +127,25 @@ def filename(document: Document) -> str:
     return seen(PurePath(document.path).name)
 
 
-async def search(gateway: Gateway, question: Question) -> Findings:
+async def search(
+    gateway: Gateway, question: Question, tell: Tell = untold, caller: str = ""
+) -> Findings:
     """The passages that answer one of some questions, best first, each once.
+
+    Args:
+        gateway: Whose index is searched.
+        question: What is looked for, and where.
+        tell: Told while the embedding model is being loaded; without one words have to do.
+        caller: Who asks: those who wait are served in turn.
 
     Raises:
         EngineError: There is no such collection, a query is blank, or the index cannot be read.
     """
     library = gateway.engine.library
-    within = await gateway.read(lambda: where(library, question.stores, question.filters))
+    within = await gateway.read(lambda: where(library, question.stores, question.filters), caller)
     found = [
         await gateway.searched(
-            SearchRequest(query=query, limit=question.limit, where=within), untold, _scored
+            SearchRequest(query=query, limit=question.limit, where=within), tell, _scored, caller
         )
         for query in question.queries
     ]

@@ -163,7 +163,7 @@ async def _search(call: Call[SearchBody]) -> Response:
         threshold=ranking.score_threshold,
         filters=body.filters,
     )
-    found = await stores.search(call.gateway, question)
+    found = await stores.search(call.gateway, question, call.tell, call.caller.key_id)
     return reply(
         SearchPage(
             search_query=queries,
@@ -175,7 +175,7 @@ async def _search(call: Call[SearchBody]) -> Response:
 
 async def _read(call: Call[None], find: Callable[[Library], T]) -> T:
     library = call.gateway.engine.library
-    return await call.gateway.read(lambda: find(library))
+    return await call.gateway.read(lambda: find(library), call.caller.key_id)
 
 
 def _collection(call: Call[None], library: Library) -> Collection:
