@@ -123,7 +123,7 @@ async def _run(
         tasks.cancel_scope.cancel()
     async with _connected(url, keys[0]) as http:
         state = (await http.get("/status.json")).json()
-    return tally, samples, state["answers"]
+    return tally, samples, state["status"]["answers"]
 
 
 async def _client(url: str, key: str, number: int, tally: Tally) -> None:
