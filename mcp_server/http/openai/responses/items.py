@@ -45,7 +45,7 @@ class InputCallOutput(BaseModel):
 class PassedOver(BaseModel):
     """What clients send back and no model here reads."""
 
-    type: Literal["reasoning", "file_search_call", "compaction"]
+    type: Literal["reasoning", "file_search_call"]
 
 
 InputItem = Annotated[
@@ -58,7 +58,6 @@ _KINDS = (
     "function_call_output",
     "reasoning",
     "file_search_call",
-    "compaction",
 )
 
 

@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from anyio import to_thread
-
 from engine.decode.decoder import Decoder
 from engine.decode.output_forms import OutputForm
 from engine.decode.tool_turns import ToolResult, Turn
 from engine.text.chat import Message
+from mcp_server import concurrency
 from mcp_server.http.call import Call
 from mcp_server.http.failures import Refused
 from mcp_server.http.openai.answers import served_context
@@ -71,7 +70,9 @@ async def prepared(call: Call[Any], body: PromptBody, model: str | None) -> Prep
         await served_context(gateway, model)
     async with gateway.model(gateway.engine.decoder, call.tell) as decoder:
         searched = await _searched(call, body, turns)
-        return await to_thread.run_sync(_prepared, decoder, body, turns, form, searched)
+        return await concurrency.run_abandonable(
+            lambda: _prepared(decoder, body, turns, form, searched)
+        )
 
 
 def _form(body: PromptBody) -> OutputForm | None:

@@ -53,7 +53,10 @@ class Writing:
         self._citations = list(citations)
         self._done: list[OutputItem] = []
         self._open: OutputMessage | FunctionCall | None = None
-        """The item that grows; it stands behind those that are done."""
+        """The item that grows, as it began; it stands behind those that are done."""
+        self._said: list[str] = []
+        """Its text, or its arguments."""
+        self._logprobs: list[TokenLogprobs] = []
 
     def begin(self) -> Events:
         """It is there, and in work."""
@@ -66,9 +69,9 @@ class Writing:
         """Documents have been searched.
 
         Args:
-            call: As it was before, without results; they come with `result`.
+            call: With the results that are told.
         """
-        place = self._place(call)
+        place: dict[str, Any] = {"item_id": call.id, "output_index": self._index}
         done = call.model_copy(update={"status": "completed"})
         begun = call.model_copy(update={"results": None})
         events: Events = [
@@ -81,41 +84,36 @@ class Writing:
 
     def say(self, text: str, logprobs: Sequence[TokenLogprobs] = ()) -> Events:
         """More text."""
-        events = self._message()
-        message = self._opened_message
-        part = message.content[0]
-        grown = {"text": part.text + text, "logprobs": [*part.logprobs, *logprobs]}
-        self._set_part(message, part.model_copy(update=grown))
-        place = self._place(message)
-        return [*events, TextDelta(delta=text, logprobs=list(logprobs), **place)]
+        events: Events = [] if isinstance(self._open, OutputMessage) else self._begin_message()
+        self._said.append(text)
+        self._logprobs += logprobs
+        delta = TextDelta(delta=text, logprobs=list(logprobs), **self._place())
+        return [*events, delta]
 
     def call(self, name: str) -> Events:
         """A function is called; its arguments follow."""
-        closed = self.close()
-        self._open = FunctionCall(name=name)
-        return [*closed, self._added(self._open)]
+        return [*self.close(), self._begun(FunctionCall(name=name))]
 
     def argue(self, text: str) -> Events:
         """More arguments of the function that is being called."""
-        call = self._open
-        assert isinstance(call, FunctionCall)
-        self._open = call.model_copy(update={"arguments": call.arguments + text})
-        return [ArgumentsDelta(delta=text, **self._place(call))]
+        self._said.append(text)
+        return [ArgumentsDelta(delta=text, **self._place())]
 
     def close(self, ending: Ending = "completed") -> Events:
         """The item that grows, if there is one, stays as it is."""
-        match self._open:
+        match self._grown(ending):
             case OutputMessage() as message:
-                return self._close_message(message, ending)
+                return [*self._last_of_text(message.content[0]), self._finished(message)]
             case FunctionCall() as call:
-                return self._close_call(call, ending)
+                told = {"name": call.name, "arguments": call.arguments}
+                return [ArgumentsDone(**told, **self._place()), self._finished(call)]
             case None:
                 return []
 
     def end(self, ending: Ending, usage: ResponseUsage) -> Events:
         """There is no more of it; without any text or call it says nothing, in a message."""
         has_answer = self._open or any(one.type != "file_search_call" for one in self._done)
-        events = [*([] if has_answer else self._message()), *self.close(ending)]
+        events = [*([] if has_answer else self._begin_message()), *self.close(ending)]
         is_complete = ending == "completed"
         response = self._response.model_copy(
             update={
@@ -131,60 +129,45 @@ class Writing:
 
     def fail(self, failure: ResponseFailure) -> Events:
         """It breaks off; what there is of it stays."""
-        rest = [self._open.model_copy(update={"status": "incomplete"})] if self._open else []
+        rest = self._grown("incomplete")
+        output = [*self._done, rest] if rest else self._done
         response = self._response.model_copy(
-            update={"status": "failed", "output": [*self._done, *rest], "error": failure}
+            update={"status": "failed", "output": output, "error": failure}
         )
         return [ResponseEvent(type="response.failed", response=response)]
 
-    @property
-    def _index(self) -> int:
-        return len(self._done)
-
-    def _place(self, item: OutputItem) -> dict[str, Any]:
-        """Where something happens, as events say it."""
-        return {"item_id": item.id, "output_index": self._index}
-
-    @property
-    def _opened_message(self) -> OutputMessage:
-        assert isinstance(self._open, OutputMessage)
-        return self._open
-
-    def _message(self) -> Events:
-        """Opens a message unless one is open."""
-        if isinstance(self._open, OutputMessage):
-            return []
+    def _begin_message(self) -> Events:
         closed = self.close()
-        message, part = OutputMessage(), OutputText()
-        added = self._added(message)
-        self._set_part(message, part)
-        begun = PartEvent(type="response.content_part.added", part=part, **self._place(message))
-        return [*closed, added, begun]
+        added = self._begun(OutputMessage())
+        part = PartEvent(type="response.content_part.added", part=OutputText(), **self._place())
+        return [*closed, added, part]
 
-    def _set_part(self, message: OutputMessage, part: OutputText) -> None:
-        self._open = message.model_copy(update={"content": [part]})
+    def _begun(self, item: OutputMessage | FunctionCall) -> Event:
+        self._open, self._said, self._logprobs = item, [], []
+        return ItemEvent(type="response.output_item.added", output_index=self._index, item=item)
 
-    def _close_message(self, message: OutputMessage, ending: Ending) -> Events:
-        part = message.content[0].model_copy(update={"annotations": self._citations})
-        self._set_part(message, part)
-        message, place = self._opened_message, self._place(message)
-        annotations = [
-            AnnotationAdded(annotation_index=index, annotation=one, **place)
-            for index, one in enumerate(self._citations)
-        ]
+    def _grown(self, ending: Ending) -> OutputMessage | FunctionCall | None:
+        """The item that grows, as it is now."""
+        text = "".join(self._said)
+        match self._open:
+            case OutputMessage() as message:
+                part = OutputText(text=text, annotations=self._citations, logprobs=self._logprobs)
+                return message.model_copy(update={"status": ending, "content": [part]})
+            case FunctionCall() as call:
+                return call.model_copy(update={"status": ending, "arguments": text})
+            case None:
+                return None
+
+    def _last_of_text(self, part: OutputText) -> Events:
+        place = self._place()
         return [
-            *annotations,
+            *(
+                AnnotationAdded(annotation_index=index, annotation=one, **place)
+                for index, one in enumerate(part.annotations)
+            ),
             TextDone(text=part.text, logprobs=part.logprobs, **place),
             PartEvent(type="response.content_part.done", part=part, **place),
-            self._finished(message.model_copy(update={"status": ending})),
         ]
-
-    def _close_call(self, call: FunctionCall, ending: Ending) -> Events:
-        done = ArgumentsDone(name=call.name, arguments=call.arguments, **self._place(call))
-        return [done, self._finished(call.model_copy(update={"status": ending}))]
-
-    def _added(self, item: OutputMessage | FunctionCall) -> Event:
-        return ItemEvent(type="response.output_item.added", output_index=self._index, item=item)
 
     def _finished(self, item: OutputItem) -> Event:
         """Puts an item to those that are done."""
@@ -192,3 +175,12 @@ class Writing:
         self._done = [*self._done, item]
         self._open = None
         return event
+
+    @property
+    def _index(self) -> int:
+        return len(self._done)
+
+    def _place(self) -> dict[str, Any]:
+        """Where something happens, as events say it."""
+        assert self._open is not None
+        return {"item_id": self._open.id, "output_index": self._index}
