@@ -42,22 +42,27 @@ def url(listener: socket.socket) -> str:
 def _on_address(host: str, port: int) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            # On Windows that option would let another process take the port from this one.
+        with _closed_if_failing(socket.socket(family, socket.SOCK_STREAM)) as listener:
+            # The usual option would let another process take the port from this one on Windows.
             name = "SO_EXCLUSIVEADDRUSE" if sys.platform == "win32" else "SO_REUSEADDR"
             listener.setsockopt(socket.SOL_SOCKET, getattr(socket, name), 1)
             listener.bind(address)
             listener.listen(_BACKLOG)
-        except BaseException:
-            listener.close()
-            raise
+            return listener
     except OSError as error:
         raise Unavailable(
             f"Port {port} of {host} cannot be listened on ({error.strerror}); end what listens "
             "there, or choose another one with --port and --host."
         ) from error
-    return listener
+
+
+@contextmanager
+def _closed_if_failing(listener: socket.socket) -> Generator[socket.socket]:
+    try:
+        yield listener
+    except BaseException:
+        listener.close()
+        raise
 
 
 @contextmanager
@@ -66,25 +71,30 @@ def _on_file(path: Path) -> Generator[socket.socket]:
         raise Unavailable("Unix sockets are not to be had on Windows; use --port.")
     _remove_stale(path)
     try:
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        before = os.umask(0o177)
-        try:
-            listener.bind(str(path))
-        finally:
-            os.umask(before)
+        with _closed_if_failing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as listener:
+            _bind_for_owner(listener, path)
+            listener.listen(_BACKLOG)
     except OSError as error:
         raise Unavailable(
             f"The socket {path} cannot be made ({error}); give another --uds in a folder of yours."
         ) from error
     made = path.lstat()
     try:
-        listener.listen(_BACKLOG)
         yield listener
     finally:
         listener.close()
         with contextlib.suppress(OSError):
             if os.path.samestat(path.lstat(), made):
                 path.unlink()
+
+
+def _bind_for_owner(listener: socket.socket, path: Path) -> None:
+    """Makes the socket's file, which nobody else may open from the first moment on."""
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(before)
 
 
 def _remove_stale(path: Path) -> None:
