@@ -8,18 +8,18 @@ in between.
 
 import math
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
-from typing import Protocol, TypeVar
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from threading import Lock
+from typing import Any, Generic, Protocol, TypeVar
 
 from anyio import (
     CancelScope,
     CapacityLimiter,
     Event,
-    create_task_group,
     get_cancelled_exc_class,
     move_on_after,
-    sleep_forever,
+    sleep,
     to_thread,
 )
 
@@ -49,7 +49,7 @@ class _End:
 _END = _End()
 
 
-_HURRY_SECONDS = 0.05
+_HURRY_SECONDS = 0.01
 
 _SHORTEST_RETRY, _LONGEST_RETRY = 1.0, 30.0
 """Seconds after which a refused call is told to come back: far below the two minutes from which on
@@ -76,8 +76,14 @@ class Queue:
 
     async def run(self, call: Callable[[], T]) -> T:
         """Runs one call in a worker thread when it is its turn."""
-        async with self._limiter, self._hurried_if_cancelled():
-            return await to_thread.run_sync(call, limiter=self._thread)
+        async with self._limiter:
+            work = _Work(call)
+            try:
+                return await to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._thread)
+            except get_cancelled_exc_class():
+                with CancelScope(shield=True):
+                    await self._hurried(work)
+                raise
 
     def steps(self, steps: Steps[T]) -> AbstractAsyncContextManager[AsyncGenerator[T]]:
         """Blocking steps, each one call; closed however the block is left."""
@@ -91,29 +97,36 @@ class Queue:
             with CancelScope(shield=True):
                 await self.run(steps.close)
 
-    @asynccontextmanager
-    async def _hurried_if_cancelled(self) -> AsyncGenerator[None]:
-        ended = Event()
+    async def _hurried(self, work: "_Work[Any]") -> None:
+        """Waits until a call is over whose caller is cancelled."""
+        while work.is_under_way():
+            self._hurry()
+            await sleep(_HURRY_SECONDS)
 
-        async def watch() -> None:
-            try:
-                await sleep_forever()
-            except get_cancelled_exc_class():
-                with CancelScope(shield=True):
-                    while not ended.is_set():
-                        self._hurry()
-                        with move_on_after(_HURRY_SECONDS):
-                            await ended.wait()
-                raise
 
-        with _without_group():
-            async with create_task_group() as tasks:
-                tasks.start_soon(watch)
-                try:
-                    yield
-                finally:
-                    ended.set()
-                    tasks.cancel_scope.cancel()
+class _Work(Generic[T]):
+    """A call that a thread may have begun, or may never begin."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._call: Callable[[], T] | None = call
+        self._lock = Lock()
+        self._is_under_way = False
+
+    def __call__(self) -> T:
+        with self._lock:
+            call, self._is_under_way = self._call, True
+        try:
+            if call is None:
+                raise RuntimeError("Nobody waits for this call any more.")
+            return call()
+        finally:
+            self._is_under_way = False
+
+    def is_under_way(self) -> bool:
+        """Whether a thread is at it; if none has begun it, none will."""
+        with self._lock:
+            self._call = None
+            return self._is_under_way
 
 
 class _Ticket:
@@ -238,13 +251,3 @@ def _next(steps: Steps[T]) -> T | _End:
         return steps.__next__()
     except StopIteration:
         return _END
-
-
-@contextmanager
-def _without_group() -> Generator[None]:
-    """Lets the one error of a task group through as it is."""
-    try:
-        yield
-    except ExceptionGroup as group:
-        error = group.exceptions[0]
-        raise error from error.__cause__

@@ -61,11 +61,12 @@ async def generating(
 
 
 async def _until_stopping(
-    gateway: Gateway, coming: AsyncGenerator[tuple[int, Piece]], watch: "_Watch"
+    gateway: Gateway, coming: AsyncGenerator[list[tuple[int, Piece]]], watch: "_Watch"
 ) -> AsyncGenerator[tuple[int, Piece]]:
-    async for indexed in coming:
-        watch.see(indexed[1])
-        yield indexed
+    async for made in coming:
+        for index, piece in made:
+            watch.see(piece)
+            yield index, piece
         if gateway.stopping.is_set():
             raise Stopping
 
