@@ -7,8 +7,6 @@
 Each step prints one line. A step that finds something else than OpenAI's reference says ends it.
 """
 
-import base64
-import struct
 import sys
 from collections.abc import Callable, Iterator
 
@@ -39,6 +37,8 @@ class Tour:
 
     def __init__(self, client: OpenAI) -> None:
         self.client = client
+        self.usual = OpenAI(base_url=client.base_url, api_key=client.api_key)
+        """For what the client's own types do not know: base64, and pieces without an end."""
         models = client.models.list().data
         self.decoder, self.embedder = (
             next(one.id for one in models if getattr(one, "task", "") == task)
@@ -70,14 +70,12 @@ class Tour:
         return ", ".join(one.id for one in found)
 
     def embeddings(self) -> str:
-        """A vector as floats, and as the base64 that the client asks for by itself."""
-        create, text = self.client.embeddings.create, "The tide is rising."
-        plain = create(model=self.embedder, input=text, encoding_format="float")
-        packed = create(model=self.embedder, input=[text, "Bread"], encoding_format="base64")
-        content = base64.b64decode(str(packed.data[0].embedding))
-        vector = struct.unpack(f"<{len(content) // 4}f", content)
-        expected = plain.data[0].embedding
-        assert all(abs(a - b) < 1e-5 for a, b in zip(vector, expected, strict=True))
+        """A vector as floats, and as the base64 that a client asks for by itself and decodes."""
+        asked = {"model": self.embedder, "input": ["The tide is rising.", "Bread"]}
+        plain = self.client.embeddings.create(**asked, encoding_format="float")
+        packed = self.usual.embeddings.create(**asked)
+        vector, expected = (one.data[0].embedding for one in (packed, plain))
+        assert all(abs(a - b) < 1e-6 for a, b in zip(vector, expected, strict=True))
         assert [one.index for one in packed.data] == [0, 1]
         return f"{len(vector)} dimensions, {plain.usage.prompt_tokens} tokens"
 
@@ -119,7 +117,9 @@ class Tour:
         )
         text = "".join(one.choices[0].delta.content or "" for one in chunks if one.choices)
         assert text == whole.choices[0].message.content
-        assert chunks[-1].usage == whole.usage
+        assert chunks[-1].usage
+        assert whole.usage
+        assert chunks[-1].usage.total_tokens == whole.usage.total_tokens
         return f"{len(chunks)} chunks"
 
     def chat_of_a_form(self) -> str:
@@ -162,10 +162,10 @@ class Tour:
 
     def completions(self) -> str:
         """A text that is gone on with, at once and as it comes."""
-        create = self.client.completions.create
         asked = {"model": self.decoder, "prompt": "Once upon", "max_tokens": 6, "temperature": 0}
-        whole = create(**asked)
-        text = "".join(one.choices[0].text for one in create(**asked, stream=True))
+        whole = self.client.completions.create(**asked)
+        pieces = self.usual.completions.create(**asked, stream=True)
+        text = "".join(one.choices[0].text for one in pieces)
         assert text == whole.choices[0].text
         return repr(text)
 
@@ -255,8 +255,10 @@ class Tour:
 def walk(url: str, key: str) -> Iterator[str]:
     """Does every step, and yields a line on each."""
     with OpenAI(base_url=url, api_key=key, _strict_response_validation=True) as client:
-        for step in Tour(client).steps():
-            yield f"{step.__name__.replace('_', ' '):<24} {step()}"
+        tour = Tour(client)
+        with tour.usual:
+            for step in tour.steps():
+                yield f"{step.__name__.replace('_', ' '):<24} {step()}"
 
 
 if __name__ == "__main__":
