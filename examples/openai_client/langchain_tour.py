@@ -1,8 +1,8 @@
 """LangChain over the routes: an answer, its pieces, a form, and documents found by their meaning.
 
-    pip install langchain-openai numpy
-    npu-gateway serve --http
-    python examples/openai_client/langchain_tour.py [http://127.0.0.1:8000/v1 [KEY]]
+pip install langchain-openai numpy
+npu-gateway serve --http
+python examples/openai_client/langchain_tour.py [http://127.0.0.1:8000/v1 [KEY]]
 """
 
 import sys

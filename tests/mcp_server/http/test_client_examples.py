@@ -24,7 +24,7 @@ def loaded(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -46,6 +46,8 @@ def test_the_python_client_tours_every_route_with_strict_checks(served):
     lines = list(loaded("tour").walk(served.url + "/v1", "none"))
     assert len(lines) == 14
     assert "tides.md" in "".join(lines)
+    toured = {one.route for one in served.gateway.measures.recent().requests}
+    assert {one.name for one in loaded("compatibility").OPENAI if one.result} <= toured
 
 
 def test_curl_gets_an_answer_of_every_kind(served):
