@@ -26,7 +26,6 @@ from mcp_server.http.failures import error_result
 from mcp_server.http.openai.models import not_served
 from mcp_server.http.streaming import DONE, Frames, frame
 from mcp_server.lifespan import Gateway
-from mcp_server.loading import untold
 
 _CHARACTERS_PER_TOKEN = 4
 """About, for what a call reserves; what it used is counted exactly."""
@@ -150,7 +149,7 @@ async def answering(call: Call[Any], asked: Asked) -> AsyncGenerator[Answering]:
     """
     context = await served_context(call.gateway, asked.model)
     call.visit.reserve(asked.estimate(context))
-    async with generating(call.gateway, asked.begin, untold, call.caller.key_id) as generation:
+    async with generating(call.gateway, asked.begin, call.tell, call.caller.key_id) as generation:
         working = Answering(generation.decoder, generation.pieces, asked.choices)
         if asked.has_logprobs:
             # The first look builds a table, for which the event loop has no time.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp, Message, Receive, Send
 
 HOST = (b"host", b"localhost:8642")
 
@@ -35,8 +35,14 @@ async def ask(
     host: tuple[bytes, bytes] | None = HOST,
     body: bytes = b"",
     server: tuple[str, int | None] = ("127.0.0.1", 8642),
+    state: dict[str, Any] | None = None,
+    receive: Receive | None = None,
+    send: Send | None = None,
 ) -> Answered:
-    """The answer to one request; whoever sends it stays until then."""
+    """The answer to one request; whoever sends it stays until then.
+
+    With a `send` of the test's own, nothing is kept of it.
+    """
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -50,23 +56,23 @@ async def ask(
         "raw_path": path.encode(),
         "query_string": b"",
         "headers": [*([host] if host else []), *headers],
-        "state": {},
+        "state": state or {},
     }
     coming = [{"type": "http.request", "body": body, "more_body": False}]
     sent: list[Message] = []
 
-    async def receive() -> Message:
+    async def receive_body() -> Message:
         if coming:
             return coming.pop()
         await anyio.sleep_forever()
         raise AssertionError
 
-    async def send(message: Message) -> None:
+    async def keep(message: Message) -> None:
         sent.append(message)
 
     with anyio.fail_after(30):
-        await app(scope, receive, send)
-    head, *rest = sent
+        await app(scope, receive or receive_body, send or keep)
+    head, *rest = sent or [{"status": 0, "headers": []}]
     return Answered(
         head["status"],
         {name.decode(): value.decode() for name, value in head["headers"]},
