@@ -61,7 +61,7 @@ def endpoints() -> Endpoints:
 
 
 async def _respond(call: Call[ResponsesBody]) -> Response:
-    """Answers messages with text or calls of functions, and from the user's documents."""
+    """Answers with text or calls of functions, after a search of documents if that is a tool."""
     body = call.body
     ready = await prepared(call, body, body.model)
     writing = Writing(_response(call), file_search.citations(ready.passages))

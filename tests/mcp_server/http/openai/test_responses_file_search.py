@@ -73,7 +73,7 @@ def test_what_is_found_is_narrowed_as_asked(client):
 
 
 @pytest.mark.compat("responses", honoured=["tool_choice.file_search"])
-def test_the_choice_decides_whether_there_is_a_search(client):
+def test_the_search_is_made_before_the_answer_unless_the_choice_leaves_it_out(client):
     function = {"type": "function", "name": "show", "parameters": {"type": "object"}}
     only_search = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "file_search"}]}
     cases = [
