@@ -16,6 +16,7 @@ import uvicorn
 from homes import NOTES, Home
 
 from mcp_server.http import app
+from mcp_server.http.listening import listening
 from mcp_server.http.tracing import NO_TRACING, Tracing
 from mcp_server.lifespan import Gateway
 from mcp_server.settings import Settings
@@ -61,19 +62,19 @@ def serving(home: Home, tracing: Tracing = NO_TRACING, **changes: Any) -> Iterat
     gateway = app.counted(engine, settings)
     config = uvicorn.Config(app.build(gateway, tracing), port=0, log_level="warning", http="h11")
     server = _Thread(config, gateway)
-    listening = config.bind_socket()
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    try:
-        assert server.is_up.wait(STARTING_SECONDS)
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        with httpx2.Client(base_url=url, timeout=60) as http:
-            yield Served(url, gateway, http)
-    finally:
-        server.should_exit = True
-        thread.join(STARTING_SECONDS)
-        engine.close()
-        assert not thread.is_alive()
+    with listening(replace(settings, port=0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        try:
+            assert server.is_up.wait(STARTING_SECONDS)
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            with httpx2.Client(base_url=url, timeout=60) as http:
+                yield Served(url, gateway, http)
+        finally:
+            server.should_exit = True
+            thread.join(STARTING_SECONDS)
+            engine.close()
+            assert not thread.is_alive()
 
 
 Serve = Callable[..., AbstractContextManager[Served]]
