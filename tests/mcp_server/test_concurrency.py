@@ -73,6 +73,15 @@ async def test_a_cancelled_step_is_hurried_until_it_has_ended_and_then_closed():
     assert slow.closed == 1
 
 
+async def test_a_call_that_was_cancelled_before_a_thread_had_it_is_never_made():
+    queue, made = Queue(), list[int]()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await queue.run(lambda: made.append(1))
+    await queue.run(lambda: made.append(2))
+    assert made == [2]
+
+
 async def test_slots_are_given_in_order_of_arrival_and_the_line_has_an_end():
     slots = Admission(2, 3, "full: call again")
     taken: list[int] = []

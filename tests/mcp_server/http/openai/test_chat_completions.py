@@ -2,6 +2,7 @@
 
 import json
 
+import jsonschema
 import openai
 import pytest
 
@@ -252,3 +253,23 @@ def test_an_error_in_the_midst_of_a_stream_is_its_last_frame_and_frees_the_place
     finally:
         gateway.stopping = type(gateway.stopping)()
     assert gateway.answers.working == 0
+
+
+@pytest.mark.nightly
+def test_a_hundred_drawn_answers_are_all_of_their_schema(served):
+    schema = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": 20},
+            "age": {"type": "integer", "minimum": 0, "maximum": 150},
+            "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 3},
+        },
+        "required": ["name", "age", "tags"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "person", "schema": schema}}
+    body = SHORT | {"response_format": form, "max_completion_tokens": 100, "temperature": 1}
+    for seed in range(100):
+        choice = served.post(PATH, body | {"seed": seed}).json()["choices"][0]
+        assert choice["finish_reason"] == "stop"
+        jsonschema.validate(json.loads(choice["message"]["content"]), schema)
