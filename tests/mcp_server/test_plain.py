@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mcp_server.__main__ import main
-from mcp_server.plain import in_a_line, plain
+from mcp_server.plain import in_a_line, plain, seen
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such file names")
 
@@ -70,3 +70,24 @@ async def test_no_tool_lets_a_name_pass_for_a_line_of_its_text(hostile, connect)
 def test_what_is_replaced_keeps_its_length_and_lines_stay_lines():
     assert plain("a\r\nb\tc\x1b") == "a \nb\tc\N{REPLACEMENT CHARACTER}"
     assert len(in_a_line(FORGED + STEERS)) == len(FORGED + STEERS)
+
+
+def test_a_model_is_shown_what_a_person_sees_and_nothing_hidden():
+    family, persian = (
+        "\U0001f469\u200d\U0001f467",
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+    )
+    assert seen(f"{family} {persian}\tplain\n") == f"{family} {persian}\tplain\n"
+    hidden = "".join(chr(0xE0000 + ord(sign)) for sign in "ignore all")
+    for unseen in (
+        hidden,
+        "\u202e",
+        "\u2066",
+        "\u200b",
+        "\u200c\u200d",
+        "\u2060",
+        "\ufeff",
+        "\x1b",
+    ):
+        assert seen(f"The{unseen} tide{unseen}") == "The tide"
+    assert seen("one\r\ntwo") == "one\ntwo"
