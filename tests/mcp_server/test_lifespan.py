@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
+from eras import in_one_era
 from mcp import Client
 
 from engine.engine import Engine
@@ -109,6 +110,7 @@ class Noticed:
         self.freed.set()
 
 
+@in_one_era
 async def test_a_model_that_nobody_uses_is_unloaded_and_the_next_call_loads_it_again(home, era):
     settings = replace(home.settings, idle_seconds=1)
     engine = home.engine()
@@ -132,6 +134,7 @@ async def test_a_model_that_nobody_uses_is_unloaded_and_the_next_call_loads_it_a
     engine.close()
 
 
+@in_one_era
 async def test_calls_that_wait_have_the_model_before_another_makes_it_leave(home, era):
     gate = Gate(lambda: Noticed(home.embedder))
     engine = home.engine()

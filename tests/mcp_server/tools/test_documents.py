@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from eras import in_one_era
 from sample_documents import pdf
 
 from mcp_server.roots import allowed
@@ -205,6 +206,7 @@ async def test_what_was_left_out_is_listed_with_its_reason(connect, home):
     assert pages[1]["next_cursor"] == ""
 
 
+@in_one_era
 async def test_a_pdf_is_cited_and_read_by_page(connect, home):
     paragraphs = ["The sea rises.", "Oil the chain often.", "Knead the dough long."]
     pages = [[(11, f"{text} {number}") for number in range(30)] for text in paragraphs]
@@ -238,6 +240,7 @@ async def test_a_page_is_asked_for_only_where_there_are_pages(connect, home):
     assert "tides.md has no pages" in refused.content[0].text
 
 
+@in_one_era
 async def test_a_document_too_large_for_one_result_is_read_in_parts(connect, home):
     text = "".join(f"{number:05d} {'international ' * 36}\n" for number in range(230))
     (home.documents / "large.txt").write_text(text)
@@ -258,6 +261,7 @@ async def test_a_document_too_large_for_one_result_is_read_in_parts(connect, hom
     assert "".join(parts) == text
 
 
+@in_one_era
 async def test_a_line_too_long_for_one_result_is_read_in_parts(connect, home):
     text = "".join(f"{number:04d} {'international ' * 7}" for number in range(1_020))
     (home.documents / "long.txt").write_text(text + "\nlast line\n")

@@ -6,6 +6,7 @@ import re
 import anyio
 import jsonschema
 import pytest
+from eras import in_one_era
 
 pytestmark = pytest.mark.anyio
 
@@ -32,6 +33,7 @@ async def test_max_tokens_is_kept_and_seen_as_length(connect):
     assert result.meta["completion_tokens"] == 3
 
 
+@in_one_era
 async def test_temperature_zero_and_a_seed_repeat_themselves(connect):
     sampled = {"prompt": PROMPT, "max_tokens": 12, "temperature": 1.0, "seed": 7}
     async with connect() as client:
@@ -44,12 +46,13 @@ async def test_temperature_zero_and_a_seed_repeat_themselves(connect):
     assert seeded[0] == seeded[1]
 
 
+@in_one_era
 async def test_a_stop_text_ends_the_answer_and_is_not_shown(connect):
     async with connect() as client:
-        whole = await client.call_tool("generate", {"prompt": PROMPT, "max_tokens": 30})
+        whole = await client.call_tool("generate", {"prompt": PROMPT, "max_tokens": 16})
         word = whole.content[0].text.split()[2]
         result = await client.call_tool(
-            "generate", {"prompt": PROMPT, "max_tokens": 30, "stop": [word]}
+            "generate", {"prompt": PROMPT, "max_tokens": 16, "stop": [word]}
         )
     assert word not in result.content[0].text
     assert whole.content[0].text.startswith(result.content[0].text)
@@ -139,6 +142,7 @@ async def test_calls_beyond_the_slots_wait_and_beyond_the_queue_are_refused(conn
     assert status["answers"]["kv_bytes"] == 0
 
 
+@in_one_era
 async def test_answers_written_together_are_those_written_alone(connect):
     prompts = [PROMPT, "What is the capital of Germany?", "Name a fruit.", "Say hello."] * 2
     together: dict[int, str] = {}
@@ -146,7 +150,7 @@ async def test_answers_written_together_are_those_written_alone(connect):
 
         async def answer(number: int, into: dict[int, str]) -> None:
             result = await client.call_tool(
-                "generate", {"prompt": prompts[number], "max_tokens": 20}
+                "generate", {"prompt": prompts[number], "max_tokens": 12}
             )
             into[number] = result.content[0].text
 
@@ -160,6 +164,7 @@ async def test_answers_written_together_are_those_written_alone(connect):
         assert text == alone[number % 4]
 
 
+@in_one_era
 async def test_a_prompt_that_begins_like_an_earlier_one_is_read_from_where_it_differs(connect):
     long = "The house stands on a hill above the sea. " * 20
     async with connect() as client:
@@ -186,6 +191,7 @@ PERSON = {
 }
 
 
+@in_one_era
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
 async def test_an_answer_of_a_schema_is_exactly_its_json(connect, temperature):
     ask = {"prompt": "Describe Anna, who is 41 and bakes.", "json_schema": PERSON, "seed": 3}
@@ -197,6 +203,7 @@ async def test_an_answer_of_a_schema_is_exactly_its_json(connect, temperature):
     assert result.meta["finish_reason"] == "stop"
 
 
+@in_one_era
 async def test_the_empty_schema_allows_any_json_and_nothing_else(connect):
     async with connect() as client:
         ask = {"prompt": "Say hello.", "json_schema": {}, "max_tokens": 60}
@@ -204,6 +211,7 @@ async def test_the_empty_schema_allows_any_json_and_nothing_else(connect):
     json.loads(result.content[0].text)
 
 
+@in_one_era
 async def test_an_answer_of_a_pattern_matches_it(connect):
     pattern = r"[A-Z][a-z]{2,9}, \d{4}-\d{2}-\d{2}"
     async with connect() as client:
@@ -213,6 +221,7 @@ async def test_an_answer_of_a_pattern_matches_it(connect):
     assert re.fullmatch(pattern, result.content[0].text)
 
 
+@in_one_era
 async def test_an_answer_of_choices_is_one_of_them(connect):
     choices = ["positive", "negative", "neither"]
     async with connect() as client:
@@ -252,8 +261,9 @@ async def test_a_form_that_cannot_be_kept_is_refused_before_a_token(connect, arg
     assert not any(done >= 1 for done in seen)
 
 
+@in_one_era
 async def test_penalties_keep_an_answer_from_repeating_itself(connect):
-    ask = {"prompt": "Say la la la la la la la la.", "max_tokens": 20}
+    ask = {"prompt": "Say la la la la la la la la.", "max_tokens": 12}
     async with connect() as client:
         plain = await client.call_tool("generate", ask)
         texts = [

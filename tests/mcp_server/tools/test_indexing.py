@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from eras import in_one_era
 from mcp import Client
 
 from engine.documents.one_indexer import one_indexer
@@ -74,6 +75,7 @@ async def test_progress_is_told_at_most_twice_a_second(connect, home):
     assert 1 <= told <= 2 * seconds + 2
 
 
+@in_one_era
 async def test_time_that_runs_out_leaves_the_rest_to_the_next_call(connect, home):
     for number in range(400):
         (home.documents / f"many{number:03d}.md").write_text(f"# Many\n\nThis is note {number}.\n")
@@ -168,6 +170,7 @@ async def test_a_cancelled_run_keeps_what_it_did_and_the_next_one_goes_on(connec
     assert status["index"]["indexing"] == ""
 
 
+@in_one_era
 async def test_two_runs_at_once_index_each_file_once(connect, home):
     for number in range(40):
         (home.documents / f"{number}.md").write_text(f"# {number}\n\nNote number {number}.\n")
@@ -226,6 +229,7 @@ async def client_of(settings, era):
     engine.close()
 
 
+@in_one_era
 async def test_after_a_change_of_model_words_answer_until_the_server_has_embedded_all(
     home, era, other_model
 ):
@@ -265,6 +269,7 @@ async def test_without_a_model_files_are_indexed_and_found_by_words(home, era, t
     assert "npu-gateway pull" in found.content[0].text
 
 
+@in_one_era
 async def test_a_server_that_watches_indexes_what_appears(home, era):
     async with home.client(era) as client:
         await index(client, home)
