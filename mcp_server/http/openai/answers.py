@@ -99,7 +99,9 @@ class Asked:
         ]
 
     def estimate(self, context: int) -> int:
-        """Tokens that it may take in all, about."""
+        """Tokens that it may take in all, about; none where there is no model."""
+        if not context:
+            return 0
         answer = self.params(context).max_tokens
         prompts = [_characters(prompt) // _CHARACTERS_PER_TOKEN for prompt in self.prompts]
         return sum(min(prompt + answer * self.choices, context) for prompt in prompts)

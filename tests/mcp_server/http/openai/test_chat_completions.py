@@ -1,10 +1,14 @@
 """The route /chat/completions writes the next message of a conversation, whole or as it comes."""
 
 import json
+from dataclasses import replace
 
 import jsonschema
 import openai
 import pytest
+
+from engine.engine import Engine
+from mcp_server.commands.opening import options
 
 MODEL = "smollm2-135m-instruct"
 PATH = "/v1/chat/completions"
@@ -253,6 +257,15 @@ def test_an_error_in_the_midst_of_a_stream_is_its_last_frame_and_frees_the_place
     finally:
         gateway.stopping = type(gateway.stopping)()
     assert gateway.answers.working == 0
+
+
+def test_where_no_language_model_is_installed_the_answer_says_so(home, serve, tmp_path):
+    bare = replace(home.settings, models_dir=tmp_path, offline=True)
+    home.engine = lambda **_: Engine(options(bare))
+    with serve() as without:
+        answer = without.post(PATH, SHORT)
+    assert refusal(answer, 404) == ("model", "model_not_found")
+    assert "npu-gateway pull" in answer.json()["error"]["message"]
 
 
 @pytest.mark.nightly
