@@ -205,8 +205,8 @@ def _failures(endpoint: Endpoint[Any]) -> Sequence[int]:
     if endpoint.body:
         statuses |= {*_WITH_BODY}
     if endpoint.query or "{" in endpoint.path:
-        statuses.add(400)
-    if "{" in endpoint.path or (endpoint.body and "model" in endpoint.body.model_fields):
+        statuses |= {400, 404}
+    if endpoint.body and "model" in endpoint.body.model_fields:
         statuses.add(404)
     return sorted(statuses)
 

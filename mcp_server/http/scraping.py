@@ -17,6 +17,7 @@ def endpoints() -> Endpoints:
             path="/metrics",
             scope="admin",
             answer=_scrape,
+            media_type="text/plain",
             is_versioned=False,
         ),
     )

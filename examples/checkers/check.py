@@ -1,0 +1,191 @@
+"""Runs other people's checkers of OpenAI-compatible servers against one that is served.
+
+    npu-gateway serve --http
+    python examples/checkers/check.py [http://127.0.0.1:8000/v1 [KEY]] [--cases 100] [--keep DIR]
+
+Checkers: llm-comply (both of OpenAI's formats), compatcanary, trustedrouter-provider-check, and
+schemathesis on the server's own /openapi.json. They go into a virtual environment of their own;
+node and npm are needed for compatcanary. What may fail is in skips.json, each with its reason.
+Ends with 1 if anything else fails, or if something in that list does not fail any more.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.request
+import venv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from narrowed import narrowed
+
+PACKAGES = ("llm-comply==0.5.0", "trustedrouter-provider-check==0.1.8", "schemathesis==4.32.5")
+NODE_PACKAGES = ("compatcanary@0.2.2",)
+SKIPS = Path(__file__).with_name("skips.json")
+MOST_SECONDS = 300
+"""For one answer: a small model may write until its context is full."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a checker says of one thing."""
+
+    checker: str
+    check: str
+    has_failed: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the checkers are, and what they look at."""
+
+    folder: Path
+    url: str
+    """With /v1."""
+    key: str
+    cases: int
+
+    def program(self, name: str) -> str:
+        """A program of the virtual environment."""
+        return str(self.folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / name)
+
+    def get(self, path: str) -> Any:
+        """What the server says at a path, which does not begin with /v1."""
+        headers = {"authorization": f"Bearer {self.key}"}
+        root = self.url.removesuffix("/v1")
+        with urllib.request.urlopen(urllib.request.Request(root + path, headers=headers)) as told:
+            return json.load(told)
+
+    def model(self, task: str) -> str:
+        """The model that does something."""
+        models = self.get("/v1/models")["data"]
+        return next(one["id"] for one in models if one["task"] == task)
+
+
+def install(place: Place) -> None:
+    """Puts the checkers where they are looked for, unless they are there."""
+    if not Path(place.program("llm-comply")).exists():
+        venv.create(place.folder / "venv", with_pip=True)
+        python = place.program("python")
+        subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
+    if not (place.folder / "node_modules").exists():
+        npm = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(place.folder)]
+        subprocess.run([*npm, *NODE_PACKAGES], check=True, stdout=subprocess.DEVNULL)
+
+
+def llm_comply(place: Place) -> Iterator[Finding]:
+    """The two formats of llm-comply."""
+    for form in ("open-responses", "openai-chat"):
+        command = [place.program("llm-comply"), "run", "-u", place.url, "-k", place.key]
+        command += ["-m", place.model("generate"), "--format", form, "--json"]
+        told = _json(_output([*command, "--timeout", str(MOST_SECONDS)]))
+        for one in told["results"]:
+            errors = "; ".join(one.get("errors") or ())
+            yield Finding(f"llm-comply {form}", one["id"], one["status"] == "failed", errors)
+
+
+def compatcanary(place: Place) -> Iterator[Finding]:
+    """The profile modern of compatcanary."""
+    program = place.folder / "node_modules" / ".bin" / "compatcanary"
+    command = [str(program), "scan", "--base-url", place.url, "--model", place.model("generate")]
+    command += ["--api-key", place.key, "--format", "json", "--timeout", str(MOST_SECONDS)]
+    for one in _json(_output(command))["results"]:
+        yield Finding("compatcanary", one["id"], one["status"] == "fail", one["summary"])
+
+
+def provider_check(place: Place) -> Iterator[Finding]:
+    """The tiers 1 to 4 of trustedrouter-provider-check."""
+    command = [place.program("trustedrouter-provider-check"), "--base-url", place.url]
+    command += ["--api-key", place.key, "--model", place.model("generate"), "--tier", "4"]
+    for one in _json(_output([*command, "--json", "-"]))["checks"]:
+        has_failed = str(one["status"]).lower() in ("fail", "failed", "error")
+        detail = f"{one['failure_class']} {one['measured']}"
+        yield Finding("provider-check", one["id"], has_failed, detail)
+
+
+def schemathesis(place: Place) -> Iterator[Finding]:
+    """Requests that obey the server's own document, and requests that do not."""
+    document = narrowed(place.get("/openapi.json"), place.model("generate"), place.model("embed"))
+    schema, report = place.folder / "openapi.json", place.folder / "schemathesis.json"
+    schema.write_text(json.dumps(document))
+    command = [place.program("st"), "run", str(schema), "--url", place.url.removesuffix("/v1")]
+    command += ["-H", f"Authorization: Bearer {place.key}", "-n", str(place.cases), "--no-color"]
+    command += ["--phases", "coverage,fuzzing", "--continue-on-failure", "--no-shrink"]
+    command += ["--request-timeout", str(MOST_SECONDS), "--exclude-checks", "ignored_auth"]
+    command += ["--report", "json", "--report-json-path", str(report)]
+    (place.folder / "schemathesis.txt").write_text(_output(command))
+    told = json.loads(report.read_text())
+    yield Finding("schemathesis", "the run", bool(told["errors"]), str(told["errors"])[:300])
+    print(f"schemathesis: {told['test_cases']['generated']} cases")
+    for one in told["failures"]:
+        for operation in one["operations"]:
+            detail = f"{one['title']}; see schemathesis.txt"
+            yield Finding("schemathesis", f"{one['type']} {operation}", True, detail)
+
+
+CHECKERS = (llm_comply, compatcanary, provider_check, schemathesis)
+
+
+def judged(findings: list[Finding], skips: list[dict[str, str]]) -> list[str]:
+    """What is not as expected, a line each."""
+    expected = {(one["checker"], one["check"]): one["reason"] for one in skips}
+    failed = {(one.checker, one.check): one for one in findings if one.has_failed}
+    ran = {one.checker for one in findings}
+    lines = [
+        f"FAILED  {checker}: {check}: {found.detail[:400]}"
+        for (checker, check), found in failed.items()
+        if (checker, check) not in expected
+    ]
+    return lines + [
+        f"STALE   {checker}: {check} does not fail any more; take it out of {SKIPS.name}"
+        for checker, check in expected
+        if checker in ran and (checker, check) not in failed
+    ]
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the checkers; 1 if anything is not as expected."""
+    asked = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    asked.add_argument("url", nargs="?", default="http://127.0.0.1:8000/v1")
+    asked.add_argument("key", nargs="?", default="none")
+    asked.add_argument("--cases", type=int, default=100, help="of schemathesis, an operation")
+    asked.add_argument("--keep", type=Path, help="the folder to install the checkers in")
+    asked.add_argument("--only", choices=[one.__name__ for one in CHECKERS], nargs="*")
+    told = asked.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = (told.keep or Path(scratch)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        place = Place(folder, told.url, told.key, told.cases)
+        install(place)
+        checkers = [one for one in CHECKERS if not told.only or one.__name__ in told.only]
+        findings = [finding for checker in checkers for finding in checker(place)]
+    problems = judged(findings, json.loads(SKIPS.read_text(encoding="utf-8")))
+    for checker in dict.fromkeys(one.checker for one in findings):
+        own = [one for one in findings if one.checker == checker]
+        print(f"{checker}: {sum(not one.has_failed for one in own)} of {len(own)} passed")
+    print("\n".join(problems) or "As expected.")
+    return 1 if problems else 0
+
+
+def _output(command: list[str]) -> str:
+    """What a checker says; it may well end with an error."""
+    told = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    return told.stdout or told.stderr
+
+
+def _json(text: str) -> Any:
+    """The JSON object in a text; checkers may say a line before or behind it."""
+    start = text.find("{")
+    if start < 0:
+        raise SystemExit(f"A checker said no JSON:\n{text[:2000]}")
+    return json.JSONDecoder().raw_decode(text, start)[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

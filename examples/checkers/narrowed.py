@@ -1,0 +1,35 @@
+"""Our OpenAPI document, narrowed for fuzzing: bodies name models that answer, and ask for little.
+
+Rule: nothing is loosened, so that whatever is found is found in what the document itself promises.
+"""
+
+from typing import Any
+
+_LIMITS = {
+    "ChatBody": "max_completion_tokens",
+    "CompletionsBody": "max_tokens",
+    "ResponsesBody": "max_output_tokens",
+}
+"""The field that bounds an answer, by the body that has it."""
+
+_MOST_TOKENS = 16
+
+
+def narrowed(document: dict[str, Any], decoder: str, embedder: str) -> dict[str, Any]:
+    """A document whose bodies name a model and take few tokens.
+
+    Args:
+        document: As it is served; changed.
+        decoder: The language model.
+        embedder: The embedding model.
+    """
+    schemas = document["components"]["schemas"]
+    for name, schema in schemas.items():
+        if name.endswith("Body") and "model" in schema.get("properties", {}):
+            model = embedder if name.startswith("Embeddings") else decoder
+            schema["properties"]["model"] = {"type": "string", "enum": [model]}
+    for name, field in _LIMITS.items():
+        schema = schemas[name]
+        schema["properties"][field] = {"type": "integer", "enum": [_MOST_TOKENS]}
+        schema.setdefault("required", []).append(field)
+    return document

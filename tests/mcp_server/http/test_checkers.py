@@ -1,0 +1,90 @@
+"""Other people's checkers of OpenAI-compatible servers, and how what they find is judged."""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from mcp_server.http import app
+
+EXAMPLES = Path(__file__).parents[3] / "examples" / "checkers"
+LEAST_CASES = 10_000
+CASES_AN_OPERATION = 500
+
+
+@pytest.fixture(scope="module")
+def check() -> ModuleType:
+    sys.path.insert(0, str(EXAMPLES))
+    try:
+        spec = importlib.util.spec_from_file_location("check", EXAMPLES / "check.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules["check"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(EXAMPLES))
+    return module
+
+
+def test_what_fails_without_a_reason_and_a_reason_without_a_failure_are_told(check):
+    findings = [
+        check.Finding("one", "a", True, "broken"),
+        check.Finding("one", "b", True),
+        check.Finding("one", "c", False),
+    ]
+    skips = [
+        {"checker": "one", "check": "b", "reason": "known"},
+        {"checker": "one", "check": "c", "reason": "was known"},
+        {"checker": "two", "check": "d", "reason": "was not run"},
+    ]
+    unexpected, stale = check.judged(findings, skips)
+    assert unexpected == "FAILED  one: a: broken"
+    assert stale.startswith("STALE   one: c")
+
+
+def test_every_skip_has_a_reason_and_is_there_once(check):
+    skips = json.loads(check.SKIPS.read_text(encoding="utf-8"))
+    assert all(len(one["reason"]) > 20 and one["reason"].endswith(".") for one in skips)
+    assert len({(one["checker"], one["check"]) for one in skips}) == len(skips)
+    routes = {
+        f"{one.method} {'/v1' if one.is_versioned else ''}{re.sub(':path', '', one.path)}"
+        for one in app.ENDPOINTS
+    }
+    for one in skips:
+        method, _, path = one["check"].partition(" ")[2].partition(" ")
+        if one["checker"] == "schemathesis" and method != "OPTIONS":
+            assert f"{method} {path}" in routes, one
+
+
+def test_the_document_is_narrowed_to_few_tokens_of_models_that_answer(check, served):
+    told = check.narrowed(served.get("/openapi.json").json(), "a", "b")["components"]["schemas"]
+    assert told["ChatBody"]["properties"]["model"]["enum"] == ["a"]
+    assert told["EmbeddingsBody"]["properties"]["model"]["enum"] == ["b"]
+    assert "max_output_tokens" in told["ResponsesBody"]["required"]
+
+
+@pytest.mark.nightly
+def test_ten_thousand_requests_of_a_fuzzer_find_no_error_of_the_server(served, tmp_path):
+    told = checked(served, tmp_path, "--only", "schemathesis", "--cases", str(CASES_AN_OPERATION))
+    cases = re.search(r"schemathesis: (\d+) cases", told)
+    assert cases
+    assert int(cases[1]) >= LEAST_CASES
+
+
+@pytest.mark.nightly
+def test_the_other_checkers_find_nothing_that_is_not_known(served, tmp_path):
+    checked(served, tmp_path, "--only", "llm_comply", "compatcanary", "provider_check")
+
+
+def checked(served, folder: Path, *arguments: str) -> str:
+    command = [sys.executable, EXAMPLES / "check.py", served.url + "/v1", "none"]
+    told = subprocess.run(
+        [*command, "--keep", folder, *arguments], capture_output=True, encoding="utf-8", check=False
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+    return told.stdout
