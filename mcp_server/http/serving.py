@@ -88,7 +88,7 @@ class Server(uvicorn.Server):
             gateway: Told to drain and to stop.
             end: Ends the process at once, with a status.
         """
-        super().__init__(_config(guard))
+        super().__init__(config(guard))
         self._guard = guard
         self._gateway = gateway
         self._end = end
@@ -129,7 +129,8 @@ class Server(uvicorn.Server):
         late.cancel()
 
 
-def _config(guard: Guard) -> uvicorn.Config:
+def config(guard: Guard) -> uvicorn.Config:
+    """How uvicorn serves an application."""
     return uvicorn.Config(
         guard,
         loop="asyncio",

@@ -17,6 +17,7 @@ from homes import NOTES, Home
 
 from mcp_server.http import app
 from mcp_server.http.listening import listening
+from mcp_server.http.serving import config
 from mcp_server.http.tracing import NO_TRACING, Tracing
 from mcp_server.lifespan import Gateway
 from mcp_server.settings import Settings
@@ -60,8 +61,7 @@ def serving(home: Home, tracing: Tracing = NO_TRACING, **changes: Any) -> Iterat
     settings = replace(home.settings, **changes)
     engine = home.engine(**changes)
     gateway = app.counted(engine, settings)
-    config = uvicorn.Config(app.build(gateway, tracing), port=0, log_level="warning", http="h11")
-    server = _Thread(config, gateway)
+    server = _Thread(config(app.build(gateway, tracing)), gateway)
     with listening(replace(settings, port=0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

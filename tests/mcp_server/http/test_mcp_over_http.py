@@ -1,0 +1,58 @@
+"""MCP over HTTP answers as over any transport, and to each key what it is for."""
+
+import json
+from contextlib import asynccontextmanager
+
+import anyio
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+
+from mcp_server.keys import Keys
+from mcp_server.server import build_over
+
+pytestmark = pytest.mark.anyio
+
+CHANGING = {"index_documents", "remove_documents"}
+
+
+@asynccontextmanager
+async def connected(url: str, era: str, key: str = ""):
+    """The official client, with a key or without."""
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    with anyio.fail_after(60):
+        async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
+            transport = streamable_http_client(f"{url}/mcp", http_client=http)
+            async with Client(transport, mode=era) as client:
+                yield client
+
+
+async def test_a_search_over_http_finds_what_it_finds_in_memory(served, era):
+    question = {"query": "What makes the sea rise and fall?"}
+    async with connected(served.url, era) as client:
+        over_http = await client.call_tool("semantic_search", question)
+        names = {tool.name for tool in (await client.list_tools()).tools}
+    async with Client(build_over(served.gateway, read_only=False), mode=era) as client:
+        in_memory = await client.call_tool("semantic_search", question)
+        assert names == {tool.name for tool in (await client.list_tools()).tools}
+    assert over_http.structured_content == in_memory.structured_content
+    assert "tides.md" in json.dumps(over_http.structured_content)
+
+
+async def test_only_a_key_of_scope_admin_is_offered_what_changes_the_index(serve, home, era):
+    keys = Keys(home.settings.keys_file)
+    admin, _ = keys.create("admin", ["infer", "search", "admin"])
+    usual, _ = keys.create("usual")
+    with serve() as running:
+        for key, changing in ((admin, CHANGING), (usual, set())):
+            async with connected(running.url, era, key) as client:
+                names = {tool.name for tool in (await client.list_tools()).tools}
+                assert names & CHANGING == changing
+                assert "semantic_search" in names
+                called = await client.call_tool("index_documents", {"path": str(home.documents)})
+                assert called.is_error == (not changing)
+        assert len(running.gateway.engine.library.collections()) == 1
+        async with httpx2.AsyncClient() as http:
+            refused = await http.post(f"{running.url}/mcp", json={})
+        assert refused.status_code == 401
