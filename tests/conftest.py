@@ -30,6 +30,7 @@ EXPECTED_SKIPS = (
     "needs sqlite-vec",
     "needs onnxruntime-genai",
     "needs Linux with large pages",
+    "needs systemd",
     "needs Chromium",
     "needs Node",
     "needs macOS, Linux or Windows with links allowed",
