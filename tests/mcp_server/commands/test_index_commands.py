@@ -1,6 +1,5 @@
 """The commands on the user's documents, run as a person or a script runs them."""
 
-import io
 import json
 import os
 import re
@@ -9,44 +8,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from shell import piped, run
 
 from engine.documents.one_indexer import one_indexer
-from mcp_server.__main__ import main, parser
+from mcp_server.__main__ import parser
 
 TIDES = "# Tides\n\nThe sea rises because the moon pulls at it.\n"
-
-
-@dataclass
-class Ran:
-    """What a command did."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def run(*words: str) -> Ran:
-    """Runs a command in this process, as the program runs it."""
-    output, errors = io.StringIO(), io.StringIO()
-    with redirect_stdout(output), redirect_stderr(errors), pytest.raises(SystemExit) as ended:
-        main(words)
-    return Ran(ended.value.code, output.getvalue(), errors.getvalue())
-
-
-def piped(*words: str) -> Ran:
-    """Runs a command in a process of its own, whose system prefers another encoding."""
-    done = subprocess.run(
-        [sys.executable, "-m", "mcp_server", *words],
-        capture_output=True,
-        encoding="utf-8",
-        env=os.environ | {"PYTHONIOENCODING": "cp1252"},
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture
@@ -344,4 +314,4 @@ def test_every_command_that_readme_shows_is_taken():
     shown = [shlex.split(line)[1:] for line in lines if line.startswith("npu-gateway ")]
     assert [words[0] for words in shown if words[0] in ("index", "search")] == ["index", "search"]
     for words in shown:
-        assert parser().parse_args(words).command == words[0]
+        assert " ".join(words).startswith(parser().parse_args(words).command)

@@ -1,24 +1,22 @@
 """Keys made, listed and taken back on the command line, as a person or a script does it."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import get_args
 
 import pytest
+import shell
 
 from mcp_server.__main__ import parser
 from mcp_server.keys import Keys, Scope
 
-Run = Callable[..., subprocess.CompletedProcess]
+Run = Callable[..., shell.Ran]
 
 
 @pytest.fixture
 def run(tmp_path) -> Run:
-    def keys(*words: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "mcp_server", "keys", *words, "--data-dir", str(tmp_path)]
-        return subprocess.run(command, capture_output=True, encoding="utf-8")
+    def keys(*words: str) -> shell.Ran:
+        return shell.run("keys", *words, "--data-dir", str(tmp_path))
 
     return keys
 
