@@ -95,11 +95,13 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Handles signals within the block; none is raised again."""
+        """Handles signals within the block; none is raised again, and none that whoever started
+        this has it ignore (nohup) is heeded."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self.handle_exit) for number in ending.SIGNALS}
+        heeded = [one for one in ending.SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self.handle_exit) for number in heeded}
         try:
             yield
         finally:

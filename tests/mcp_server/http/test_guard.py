@@ -149,6 +149,25 @@ async def test_a_key_is_shown_as_bearer_or_as_x_api_key(build, keys):
     assert (await ask(application, "/v1/models", bearer(key), bearer(key))).status == 401
 
 
+async def test_a_browser_may_give_the_key_as_a_password_for_the_status_page_alone(build, keys):
+    application = build()
+    key, _ = keys.create("somebody", ["infer", "search", "admin"])
+
+    def basic(word: str) -> tuple[bytes, bytes]:
+        return b"authorization", b"Basic " + base64.b64encode(f"me:{word}".encode())
+
+    for path in ("/", "/status.json"):
+        assert (await ask(application, path, basic(key))).status == 200
+        for wrong in (basic("x"), basic(""), (b"authorization", b"Basic %%%"), bearer("x")):
+            refused = await ask(application, path, wrong)
+            assert refused.status == 401
+            assert refused.headers["www-authenticate"].startswith('Basic realm="npu-gateway"')
+    for path in ("/metrics", "/v1/models", "/mcp"):
+        refused = await ask(application, path, basic(key))
+        assert refused.status == 401
+        assert refused.headers["www-authenticate"] == "Bearer"
+
+
 async def test_a_lost_file_of_keys_lets_nobody_in_and_is_told_without_its_path(
     build, keys, home, caplog
 ):
