@@ -40,13 +40,13 @@ async def test_a_search_over_http_finds_what_it_finds_in_memory(served, era):
     assert "tides.md" in json.dumps(over_http.structured_content)
 
 
-async def test_only_a_key_of_scope_admin_is_offered_what_changes_the_index(serve, home, era):
+async def test_only_a_key_of_scope_admin_is_offered_what_changes_the_index(serve, home):
     keys = Keys(home.settings.keys_file)
     admin, _ = keys.create("admin", ["infer", "search", "admin"])
     usual, _ = keys.create("usual")
     with serve() as running:
         for key, changing in ((admin, CHANGING), (usual, set())):
-            async with connected(running.url, era, key) as client:
+            async with connected(running.url, "auto", key) as client:
                 names = {tool.name for tool in (await client.list_tools()).tools}
                 assert names & CHANGING == changing
                 assert "semantic_search" in names
