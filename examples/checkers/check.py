@@ -1,7 +1,7 @@
 """Runs other people's checkers of OpenAI-compatible servers against one that is served.
 
     npu-gateway serve --http
-    python examples/checkers/check.py [http://127.0.0.1:8000/v1 [KEY]] [--cases 100] [--keep DIR]
+    python examples/checkers/check.py [http://127.0.0.1:8000/v1 [KEY]] [--cases 100]
 
 Checkers: llm-comply (both of OpenAI's formats), compatcanary, trustedrouter-provider-check, and
 schemathesis on the server's own /openapi.json. They go into a virtual environment of their own;
@@ -50,6 +50,8 @@ class Place:
     """With /v1."""
     key: str
     cases: int
+    seconds: int
+    """For schemathesis; 0 for as long as it takes."""
 
     def program(self, name: str) -> str:
         """A program of the virtual environment."""
@@ -110,22 +112,34 @@ def provider_check(place: Place) -> Iterator[Finding]:
 
 
 def schemathesis(place: Place) -> Iterator[Finding]:
-    """Requests that obey the server's own document, and requests that do not."""
-    document = narrowed(place.get("/openapi.json"), place.model("generate"), place.model("embed"))
-    schema, report = place.folder / "openapi.json", place.folder / "schemathesis.json"
+    """Requests that obey the server's own document, and requests that do not.
+
+    Only the first are narrowed: without a limit a request would be wrong by the narrowed document
+    alone, and be answered at length.
+    """
+    served = place.get("/openapi.json")
+    yield from _fuzzed(place, "negative", served)
+    models = place.model("generate"), place.model("embed")
+    yield from _fuzzed(place, "positive", narrowed(served, *models))
+
+
+def _fuzzed(place: Place, mode: str, document: dict[str, Any]) -> Iterator[Finding]:
+    schema, report = (place.folder / f"{mode}.{kind}.json" for kind in ("openapi", "report"))
     schema.write_text(json.dumps(document))
     command = [place.program("st"), "run", str(schema), "--url", place.url.removesuffix("/v1")]
     command += ["-H", f"Authorization: Bearer {place.key}", "-n", str(place.cases), "--no-color"]
-    command += ["--phases", "coverage,fuzzing", "--continue-on-failure", "--no-shrink"]
-    command += ["--request-timeout", str(MOST_SECONDS), "--exclude-checks", "ignored_auth"]
+    command += ["--phases", "coverage,fuzzing", "--mode", mode, "--continue-on-failure"]
+    command += ["--request-timeout", str(MOST_SECONDS), "--no-shrink"]
+    if place.seconds:
+        command += ["--max-time", str(place.seconds)]
     command += ["--report", "json", "--report-json-path", str(report)]
-    (place.folder / "schemathesis.txt").write_text(_output(command))
+    (place.folder / f"{mode}.txt").write_text(_output(command))
     told = json.loads(report.read_text())
-    yield Finding("schemathesis", "the run", bool(told["errors"]), str(told["errors"])[:300])
-    print(f"schemathesis: {told['test_cases']['generated']} cases")
+    yield Finding("schemathesis", f"run {mode}", bool(told["errors"]), str(told["errors"])[:300])
+    print(f"schemathesis, {mode}: {told['test_cases']['generated']} cases")
     for one in told["failures"]:
         for operation in one["operations"]:
-            detail = f"{one['title']}; see schemathesis.txt"
+            detail = f"{one['title']}; see {mode}.txt"
             yield Finding("schemathesis", f"{one['type']} {operation}", True, detail)
 
 
@@ -155,13 +169,14 @@ def main(arguments: list[str]) -> int:
     asked.add_argument("url", nargs="?", default="http://127.0.0.1:8000/v1")
     asked.add_argument("key", nargs="?", default="none")
     asked.add_argument("--cases", type=int, default=100, help="of schemathesis, an operation")
+    asked.add_argument("--seconds", type=int, default=0, help="of schemathesis, at most")
     asked.add_argument("--keep", type=Path, help="the folder to install the checkers in")
     asked.add_argument("--only", choices=[one.__name__ for one in CHECKERS], nargs="*")
     told = asked.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         folder = (told.keep or Path(scratch)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        place = Place(folder, told.url, told.key, told.cases)
+        place = Place(folder, told.url, told.key, told.cases, told.seconds)
         install(place)
         checkers = [one for one in CHECKERS if not told.only or one.__name__ in told.only]
         findings = [finding for checker in checkers for finding in checker(place)]

@@ -12,7 +12,7 @@ _LIMITS = {
 }
 """The field that bounds an answer, by the body that has it."""
 
-_MOST_TOKENS = 16
+_MOST_TOKENS, _MOST_CHOICES = 2, 2
 
 
 def narrowed(document: dict[str, Any], decoder: str, embedder: str) -> dict[str, Any]:
@@ -30,6 +30,8 @@ def narrowed(document: dict[str, Any], decoder: str, embedder: str) -> dict[str,
             schema["properties"]["model"] = {"type": "string", "enum": [model]}
     for name, field in _LIMITS.items():
         schema = schemas[name]
+        if "n" in schema["properties"]:
+            schema["properties"]["n"] = {"type": "integer", "minimum": 1, "maximum": _MOST_CHOICES}
         schema["properties"][field] = {"type": "integer", "enum": [_MOST_TOKENS]}
         schema.setdefault("required", []).append(field)
     return document
