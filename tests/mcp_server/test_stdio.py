@@ -46,23 +46,24 @@ def call(server, request_id, tool, arguments, **meta):
     )
 
 
-@pytest.mark.parametrize(
-    ("asked", "answered"),
-    [
-        ("2024-11-05", "2024-11-05"),
-        ("2025-03-26", "2025-03-26"),
-        ("2025-06-18", "2025-06-18"),
-        ("2025-11-25", "2025-11-25"),
-        ("2026-07-28", "2025-11-25"),
-        ("1999-01-01", "2025-11-25"),
-    ],
-)
-def test_each_handshake_version_is_answered_in_kind(flags, asked, answered):
+HANDSHAKES = {
+    "2024-11-05": "2024-11-05",
+    "2025-03-26": "2025-03-26",
+    "2025-06-18": "2025-06-18",
+    "2025-11-25": "2025-11-25",
+    "2026-07-28": "2025-11-25",
+    "1999-01-01": "2025-11-25",
+}
+"""What is answered to each version that is asked for."""
+
+
+def test_each_handshake_version_is_answered_in_kind(flags):
     with raw_server(*flags) as server:
-        result = server.initialize(asked)["result"]
-    assert result["protocolVersion"] == answered
-    assert result["serverInfo"]["version"] == __version__
-    assert 0 < len(result["instructions"].encode()) <= 2048
+        results = {asked: server.initialize(asked)["result"] for asked in HANDSHAKES}
+    assert {asked: each["protocolVersion"] for asked, each in results.items()} == HANDSHAKES
+    for result in results.values():
+        assert result["serverInfo"]["version"] == __version__
+        assert 0 < len(result["instructions"].encode()) <= 2048
 
 
 @pytest.mark.anyio

@@ -26,6 +26,8 @@ COPYING = [
     f"Repeat this text twice, word for word: {LETTER[:90]}",
     "Continue: one two three one two three one two three one two",
 ]
+ANSWER = 32
+"""Tokens of an answer that repeats what was asked: drafts are taken within them, see below."""
 BARE = DecoderOptions(prefix_cache_bytes=0, speculate=False, slots=1)
 
 
@@ -48,7 +50,7 @@ def bare(smollm2: Decoder) -> Iterator[Decoder]:
 
 @pytest.mark.parametrize("text", COPYING)
 def test_drafted_answers_repeat(smollm2: Decoder, text: str) -> None:
-    messages, params = [Message("user", text)], SamplingParams(max_tokens=60)
+    messages, params = [Message("user", text)], SamplingParams(max_tokens=ANSWER)
     first, again = (_ids(list(smollm2.generate(messages, params))) for _ in range(2))
     assert first == again
 
@@ -62,7 +64,7 @@ def test_a_drafted_token_is_the_most_probable_one_within_what_runs_round(
     tokenizer = Tokenizer.open(spec.tokenizer_file)
     template = ChatTemplate(spec.chat_template, tokenizer, spec.bos_token, spec.eos_token)
     messages = [Message("user", text)]
-    answer = _ids(list(smollm2.generate(messages, SamplingParams(max_tokens=60))))
+    answer = _ids(list(smollm2.generate(messages, SamplingParams(max_tokens=ANSWER))))
     forward = Forward(Session.open(spec.onnx_file, threads=1), 1024, 2**30)
     row = forward.cache.open_row(1)
     logits = forward.extend(row, template.render_ids(messages))[0]
@@ -73,7 +75,7 @@ def test_a_drafted_token_is_the_most_probable_one_within_what_runs_round(
 
 def test_drafts_are_taken_where_text_repeats(smollm2: Decoder) -> None:
     """Fewer runs than tokens: a piece that was checked along with others is there at once."""
-    answer = smollm2.generate([Message("user", COPYING[0])], SamplingParams(max_tokens=60))
+    answer = smollm2.generate([Message("user", COPYING[0])], SamplingParams(max_tokens=ANSWER))
     tokens, steps = 0, 0
     for piece in answer:
         tokens += piece.token_id is not None
