@@ -255,6 +255,13 @@ class Settings:
         "ORIGIN",
         many=",",
     )
+    answer_tokens: int = _over_http(
+        0,
+        "Tokens of an answer whose request sets no limit; 0 is as many as the model's context "
+        "holds, for which a small model may write minutes.",
+        values.whole(0, 1_000_000, " (no limit)"),
+        "N",
+    )
     requests_per_minute: int = _over_http(
         0,
         "Requests that each key may make a minute; 0 is no limit.",

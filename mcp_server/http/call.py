@@ -109,6 +109,11 @@ class Call(Generic[BodyT]):
     """Seconds since 1970."""
 
     @property
+    def usual_tokens(self) -> int | None:
+        """Of an answer that the body sets no limit for; None: as many as fit."""
+        return self.gateway.settings.answer_tokens or None
+
+    @property
     def caller(self) -> Caller:
         """Who asks."""
         return self.visit.caller

@@ -104,16 +104,17 @@ def endpoints() -> Endpoints:
 
 async def _chat(call: Call[ChatBody]) -> Response:
     """Writes the next message of a conversation."""
-    chunks = _chunks(call, _asked(call.body))
+    chunks = _chunks(call, _asked(call))
     if call.body.stream:
         return EventStream(framed(chunks, call.body.stream_options))
     async with aclosing(chunks):
         return reply(folded([chunk async for chunk in chunks]))
 
 
-def _asked(body: ChatBody) -> Asked:
+def _asked(call: Call[ChatBody]) -> Asked:
+    body = call.body
     form = _form(body)
-    most = body.max_completion_tokens or body.max_tokens
+    most = body.max_completion_tokens or body.max_tokens or call.usual_tokens
     return Asked(
         model=body.model,
         prompts=[prompt_of(chat_turns(body.messages), form)],

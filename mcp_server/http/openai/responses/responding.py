@@ -62,7 +62,9 @@ class Responding:
             model=body.model,
             prompts=[self.prepared.messages],
             params=partial(
-                body.sampling, max_tokens=body.max_output_tokens, logprobs=body.logprobs
+                body.sampling,
+                max_tokens=body.max_output_tokens or self.call.usual_tokens,
+                logprobs=body.logprobs,
             ),
             form=form,
             has_logprobs=body.logprobs is not None,

@@ -286,3 +286,15 @@ def test_a_hundred_drawn_answers_are_all_of_their_schema(served):
         choice = served.post(PATH, body | {"seed": seed}).json()["choices"][0]
         assert choice["finish_reason"] == "stop"
         jsonschema.validate(json.loads(choice["message"]["content"]), schema)
+
+
+def test_an_answer_without_a_limit_of_its_own_has_the_servers(serve):
+    asked = {"model": MODEL, "messages": [{"role": "user", "content": "Count to a thousand."}]}
+    with serve(answer_tokens=3) as served:
+        chat = served.post("/v1/chat/completions", asked).json()
+        more = served.post("/v1/chat/completions", asked | {"max_completion_tokens": 4}).json()
+        written = served.post("/v1/responses", {"model": MODEL, "input": "Count."}).json()
+    assert chat["usage"]["completion_tokens"] == 3
+    assert chat["choices"][0]["finish_reason"] == "length"
+    assert more["usage"]["completion_tokens"] == 4
+    assert written["incomplete_details"] == {"reason": "max_output_tokens"}
