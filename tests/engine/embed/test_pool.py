@@ -205,7 +205,7 @@ def test_closing_lets_everybody_go_who_waits(tiny: MakeSpec) -> None:
     started = threading.Barrier(5)
 
     def ask() -> None:
-        steps = embedder.embed_steps(["w1 w2 w3"] * 100_000, "document")
+        steps = embedder.embed_steps(["w1 w2 w3"] * 20_000, "document")
         next(steps)
         started.wait()
         for _ in steps:
