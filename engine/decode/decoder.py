@@ -160,6 +160,21 @@ class Decoder:
         """Tokens of a prompt, as an answer's usage gives them; raises what `prompt_ids` does."""
         return len(self.prompt_ids(prompt))
 
+    def is_within(self, prompt: Prompt, tokens: int) -> bool:
+        """Whether a prompt has at most so many tokens; one that is far longer is not read.
+
+        Raises what `prompt_ids` does.
+        """
+        return not self._prompts.surely_exceeds(prompt, tokens) and self.count(prompt) <= tokens
+
+    def check(self, prompt: Prompt) -> None:
+        """Refuses a prompt that cannot be answered, before an answer to it has begun.
+
+        Raises:
+            EmptyInput, InvalidInput, PromptTooLong, ModelBroken, Unavailable: As `generate`.
+        """
+        self._fitting_ids(prompt, self._opened.forward.cache.longest)
+
     def tokenize(self, text: str) -> list[int]:
         """Ids of a text by itself: nothing is put before it, and no control token is read in it.
 
@@ -223,28 +238,33 @@ class Decoder:
     ) -> tuple[Loop, Sequence]:
         loop = self._opened
         params.check_vocabulary(self._tokenizer.vocabulary_size)
-        constraint = self._constraint(params, form, may_be_cut) if form is not None else None
-        ids = self._prompts.ids(prompt)
         longest = loop.forward.cache.longest
-        room = longest - len(ids)
-        if room < 1:
-            limit = "the model takes" if longest == self.context else "the cache has room for"
-            raise PromptTooLong(
-                f"The prompt has {len(ids)} tokens, and {limit} {longest} with its answer; "
-                "shorten it."
-            )
+        ids = self._fitting_ids(prompt, longest)
+        constraint = self._constraint(params, form, may_be_cut) if form is not None else None
         sequence = Sequence(
             ids,
             params,
             stop=stop,
             stop_token_ids=self.spec.stop_token_ids,
-            room=room,
+            room=longest - len(ids),
             tokenizer=self._tokenizer,
             draft_cost=self._draft_cost if self.options.speculate else None,
             constraint=constraint,
             goes_on=isinstance(prompt, RawText) and form is None,
         )
         return loop, sequence
+
+    def _fitting_ids(self, prompt: Prompt, longest: int) -> list[int]:
+        """A prompt's ids, to which room for an answer is left among so many."""
+        is_far_longer = self._prompts.surely_exceeds(prompt, longest)
+        ids = [] if is_far_longer else self._prompts.ids(prompt)
+        if is_far_longer or len(ids) >= longest:
+            count = f"over {longest}" if is_far_longer else len(ids)
+            limit = "the model takes" if longest == self.context else "the cache has room for"
+            raise PromptTooLong(
+                f"The prompt has {count} tokens, and {limit} {longest} with its answer; shorten it."
+            )
+        return ids
 
     @cached_property
     def _token_bytes(self) -> TokenBytes:

@@ -80,9 +80,13 @@ class ToolCallStream:
         self._waiting += text
         return list(self._events())
 
-    def finish(self) -> list[Event]:
-        """What is left when the answer has ended."""
-        rest, self._waiting = self._waiting, ""
+    def finish(self, *, is_cut: bool = False) -> list[Event]:
+        """What is left when the answer has ended.
+
+        Args:
+            is_cut: By its limit: what may have been the beginning of a call stays untold.
+        """
+        rest, self._waiting = "" if is_cut else self._waiting, ""
         return list(self._said(rest)) if self._state == "text" else []
 
     def _events(self) -> Iterator[Event]:

@@ -25,6 +25,11 @@ class Prompts:
         self._tokenizer = tokenizer
         self._template = template
 
+    def surely_exceeds(self, prompt: Prompt, tokens: int) -> bool:
+        """Whether a prompt has more than so many tokens, as far as its length alone tells."""
+        texts = [prompt] if isinstance(prompt, RawText) else prompt
+        return sum(len(_content(text)) for text in texts) > tokens * self._tokenizer.longest
+
     def ids(self, prompt: Prompt) -> list[int]:
         """A prompt's ids, ready for the model to go on.
 
@@ -41,3 +46,8 @@ class Prompts:
         if not prompt.text:
             raise EmptyInput("There is nothing to go on from: give a prompt with text.")
         return [*self._tokenizer.frame[0], *self._tokenizer.encode_parts([prompt.text])]
+
+
+def _content(text: Message | RawText) -> str:
+    """What there is to read of a text; templates may trim messages."""
+    return text.text if isinstance(text, RawText) else text.content.strip()

@@ -144,6 +144,11 @@ class Tokenizer:
         return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
     @cached_property
+    def longest(self) -> int:
+        """Characters of a text that one token stands for, at most."""
+        return max(map(len, self._tokenizer.get_vocab(with_added_tokens=True)))
+
+    @cached_property
     def last_text_id(self) -> int:
         """The highest id that a text may become, tokens added to the vocabulary left out."""
         return max(self._tokenizer.get_vocab(with_added_tokens=False).values())

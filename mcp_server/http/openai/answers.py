@@ -7,7 +7,7 @@ refused before the first chunk.
 import hashlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from mcp_server import concurrency
 from mcp_server.generation import generating
 from mcp_server.http.call import Call
 from mcp_server.http.failures import error_result
-from mcp_server.http.openai.models import not_served
+from mcp_server.http.openai.models import wrong_model
 from mcp_server.http.streaming import DONE, Frames, frame
 from mcp_server.lifespan import Gateway
 
@@ -98,13 +98,32 @@ class Asked:
             for answer in decoder.choices(prompt, params, self.choices, self.form, may_be_cut=True)
         ]
 
+    def prepare(self, decoder: Decoder) -> None:
+        """Does beside the event loop what the first piece would not: looks at the other prompts,
+        and builds the table of tokens that probabilities are told with.
+
+        Raises:
+            EngineError: One of several prompts cannot be answered.
+        """
+        for prompt in self.prompts[1:]:
+            decoder.check(prompt)
+        if self.has_logprobs:
+            decoder.token_bytes(0)
+
+    @property
+    def prompt_estimates(self) -> list[int]:
+        """Tokens of each prompt, about."""
+        return [_characters(prompt) // _CHARACTERS_PER_TOKEN for prompt in self.prompts]
+
     def estimate(self, context: int) -> int:
         """Tokens that it may take in all, about; none where there is no model."""
         if not context:
             return 0
         answer = self.params(context).max_tokens
-        prompts = [_characters(prompt) // _CHARACTERS_PER_TOKEN for prompt in self.prompts]
-        return sum(min(prompt + answer * self.choices, context) for prompt in prompts)
+        return sum(
+            prompt + min(answer, context - prompt) * self.choices
+            for prompt in (min(one, context) for one in self.prompt_estimates)
+        )
 
 
 @dataclass(slots=True)
@@ -116,7 +135,7 @@ class Answering:
     """Each with the position of its answer."""
     choices: int
     """Answers to each prompt."""
-    used: dict[int, Usage] = field(default_factory=lambda: {})
+    used: dict[int, Usage]
     """By each answer that has ended."""
 
     @property
@@ -152,19 +171,17 @@ async def answering(call: Call[Any], asked: Asked) -> AsyncGenerator[Answering]:
     context = await served_context(call.gateway, asked.model)
     call.visit.reserve(asked.estimate(context))
     async with generating(call.gateway, asked.begin, call.tell, call.caller.key_id) as generation:
-        working = Answering(generation.decoder, generation.pieces, asked.choices)
-        if asked.has_logprobs:
-            # The first look builds a table, for which the event loop has no time.
-            await concurrency.run_abandonable(partial(generation.decoder.token_bytes, 0))
-        async with aclosing(_noted(call, working)) as noted:
-            yield Answering(generation.decoder, noted, asked.choices, working.used)
+        decoder, used = generation.decoder, dict[int, Usage]()
+        await concurrency.run_abandonable(partial(asked.prepare, decoder))
+        async with aclosing(_noted(call, asked, generation.pieces, used)) as noted:
+            yield Answering(decoder, noted, asked.choices, used)
 
 
 async def served_context(gateway: Gateway, wanted: str) -> int:
     """Tokens that the language model takes; 0 where there is none, which loading it will tell.
 
     Raises:
-        Refused: It is not the model that is wanted.
+        ModelNotFound: It is not the model that is wanted.
     """
     if decoder := gateway.engine.decoder.loaded():
         model_id, context = decoder.spec.model_id, decoder.context
@@ -172,7 +189,7 @@ async def served_context(gateway: Gateway, wanted: str) -> int:
         _, status = await concurrency.run_abandonable(gateway.engine.models)
         model_id, context = status.model_id, status.max_tokens
     if model_id and wanted != model_id:
-        raise not_served(wanted, [model_id])
+        raise await wrong_model(gateway, wanted, "generate")
     return context
 
 
@@ -198,15 +215,24 @@ async def framed(chunks: AsyncGenerator[AnswerBody], options: StreamOptions | No
     yield DONE
 
 
-async def _noted(call: Call[Any], working: Answering) -> AsyncGenerator[tuple[int, Piece]]:
-    spent = call.visit.spent
-    async for index, piece in working.pieces:
+async def _noted(
+    call: Call[Any],
+    asked: Asked,
+    pieces: AsyncGenerator[tuple[int, Piece]],
+    used: dict[int, Usage],
+) -> AsyncGenerator[tuple[int, Piece]]:
+    """The pieces; a prompt counts from its first one on, whether its answers end or not."""
+    spent, estimates, read = call.visit.spent, asked.prompt_estimates, dict[int, int]()
+    async for index, piece in pieces:
+        prompt = index // asked.choices
+        if prompt not in read:
+            read[prompt] = estimates[prompt]
         if piece.token_id is not None:
             spent.completion_tokens += 1
         if piece.usage is not None:
-            working.used[index] = piece.usage
-            if index % working.choices == 0:
-                spent.prompt_tokens += piece.usage.prompt_tokens
+            used[index] = piece.usage
+            read[prompt] = piece.usage.prompt_tokens
+        spent.prompt_tokens = sum(read.values())
         yield index, piece
 
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from engine.decode.decoder import Decoder, Piece
 from engine.decode.output_forms import OutputForm, ToolCalls
 from engine.decode.tool_calls import ArgumentsDelta, CallBegun, Event, TextDelta, ToolCallStream
+from mcp_server.concurrency import run_abandonable
 from mcp_server.http.call import Call
 from mcp_server.http.endpoint import Endpoint, Endpoints
 from mcp_server.http.failures import Refused
@@ -104,11 +105,12 @@ def endpoints() -> Endpoints:
 
 async def _chat(call: Call[ChatBody]) -> Response:
     """Writes the next message of a conversation."""
-    chunks = _chunks(call, _asked(call))
+    chunks = _chunks(call, await run_abandonable(partial(_asked, call)))
     if call.body.stream:
         return EventStream(framed(chunks, call.body.stream_options))
     async with aclosing(chunks):
-        return reply(folded([chunk async for chunk in chunks]))
+        made = [chunk async for chunk in chunks]
+    return await run_abandonable(lambda: reply(folded(made)))
 
 
 def _asked(call: Call[ChatBody]) -> Asked:
@@ -184,7 +186,9 @@ class _Choice:
         if self._calls is None:
             return [TextDelta(piece.text)] if piece.text else []
         events = self._calls.feed(piece.text) if piece.text else []
-        return [*events, *self._calls.finish()] if piece.finish_reason else events
+        if piece.finish_reason is None:
+            return events
+        return [*events, *self._calls.finish(is_cut=piece.finish_reason == "length")]
 
     def _told(self, event: Event) -> Iterator[ChunkChoice]:
         match event:
@@ -207,7 +211,7 @@ class _Choice:
                 pass
 
     def _ended(self, reason: Literal["stop", "length"]) -> Iterator[ChunkChoice]:
-        if reason == "length" and self._tokens and not self._has_called:
+        if reason == "length" and self._tokens and self._calls is None:
             yield self._adding(Delta(content=""), self._tokens.rest())
         is_call = self._has_called and reason == "stop"
         yield ChunkChoice(

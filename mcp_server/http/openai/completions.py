@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from engine.decode.decoder import Decoder, Piece
 from engine.text.prompts import RawText
+from mcp_server.concurrency import run_abandonable
 from mcp_server.http.call import Call
 from mcp_server.http.endpoint import Endpoint, Endpoints
 from mcp_server.http.failures import Refused
@@ -117,7 +118,8 @@ async def _complete(call: Call[CompletionsBody]) -> Response:
     if call.body.stream:
         return EventStream(framed(chunks, call.body.stream_options))
     async with aclosing(chunks):
-        return reply(_folded([chunk async for chunk in chunks]))
+        made = [chunk async for chunk in chunks]
+    return await run_abandonable(lambda: reply(_folded(made)))
 
 
 def _asked(body: CompletionsBody) -> Asked:

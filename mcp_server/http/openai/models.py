@@ -12,7 +12,6 @@ from engine.residency import State
 from mcp_server import concurrency
 from mcp_server.http.call import Call
 from mcp_server.http.endpoint import Endpoint, Endpoints
-from mcp_server.http.failures import KINDS, Refused
 from mcp_server.http.openai.bodies import reply
 from mcp_server.lifespan import Gateway
 
@@ -115,12 +114,6 @@ async def _one(call: Call[None]) -> Response:
         if one.id == wanted:
             return reply(one)
     raise ModelNotFound(no_such_model(wanted, [one.id for one in models]))
-
-
-def not_served(wanted: str, known: list[str]) -> Refused:
-    """The refusal of a model that does not do what a route does."""
-    kind = KINDS[ModelNotFound]
-    return Refused(no_such_model(wanted, known), param="model", kind=kind)
 
 
 def no_such_model(wanted: str, known: list[str]) -> str:

@@ -47,6 +47,19 @@ def test_smollm2_goes_on_from_a_text(smollm2: Decoder) -> None:
     assert pieces[-1].usage.prompt_tokens == smollm2.count(RawText("The capital of France is")) == 5
 
 
+def test_a_text_that_is_far_too_long_is_refused_unread(tiny: Decoder) -> None:
+    text = RawText("Hi " * 1_000_000)
+    with pytest.raises(PromptTooLong, match="has over"):
+        tiny.check(text)
+    with pytest.raises(PromptTooLong, match="has over"):
+        next(tiny.generate(text, SHORT))
+    assert not tiny.is_within(text, tiny.context)
+    short = RawText("Hi")
+    tiny.check(short)
+    assert tiny.is_within(short, tiny.count(short))
+    assert not tiny.is_within(short, tiny.count(short) - 1)
+
+
 def test_prompt_and_answer_joined_are_the_text_of_their_tokens(either: Decoder) -> None:
     for seed in range(8):
         params = SamplingParams(max_tokens=20, temperature=1.5, seed=seed)

@@ -112,6 +112,12 @@ def test_text_is_told_at_once_unless_a_call_may_begin_in_it() -> None:
     assert stream.finish() == [TextDelta("<")]
 
 
+def test_what_may_begin_a_call_is_not_told_where_a_limit_cuts() -> None:
+    stream = ToolCallStream()
+    assert stream.feed("I <tool_") == [TextDelta("I ")]
+    assert stream.finish(is_cut=True) == []
+
+
 def test_arguments_are_told_as_they_come() -> None:
     stream = ToolCallStream()
     assert stream.feed('<tool_call>{"name": "clock", "arg') == []

@@ -1,6 +1,7 @@
 """Whoever leaves is worked for no longer; whoever sends too much, or reads nothing, is left."""
 
 import json
+import re
 import socket
 import threading
 import time
@@ -68,6 +69,16 @@ def test_work_for_callers_who_leave_ends_streamed_or_not_or_in_line(serve):
             comes_to(running, lambda: running.gateway.engine.answering().active, 0)
         short = {**LONG, "max_tokens": 1}
         assert running.post("/v1/chat/completions", short).status_code == 200
+
+
+def test_a_prompt_counts_though_its_caller_leaves_before_the_answers_end(serve, caplog):
+    caplog.set_level("INFO")
+    with serve(slots=1) as running:
+        answers = running.gateway.answers
+        with asked(running.url, LONG | {"stream": True}) as caller:
+            assert caller.recv(65_536)
+        comes_to(running, lambda: answers.working, 0)
+    assert re.search(r"route=chat_completions .* prompt_tokens=[1-9]", caplog.text)
 
 
 def test_a_head_has_no_body_and_other_methods_are_not_taken(served):

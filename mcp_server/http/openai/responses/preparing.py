@@ -45,8 +45,6 @@ class Prepared:
 
     messages: list[Message]
     form: OutputForm | None
-    tokens: int
-    """Of the messages, as the decoder reads them."""
     searched: Searched | None
     passages: list[Finding]
     """Of what was found, those that are in the prompt, best first."""
@@ -63,8 +61,9 @@ async def prepared(call: Call[Any], body: PromptBody, model: str | None) -> Prep
     Raises:
         EngineError: The body cannot be served as it is, or this model does not answer here.
     """
-    turns = input_turns(body.input, body.instructions)
-    form = _form(body)
+    turns, form = await concurrency.run_abandonable(
+        lambda: (input_turns(body.input, body.instructions), _form(body))
+    )
     gateway = call.gateway
     if model is not None:
         await served_context(gateway, model)
@@ -103,25 +102,24 @@ def _prepared(
     form: OutputForm | None,
     searched: Searched | None,
 ) -> Prepared:
-    def count(some: Sequence[Turn]) -> int:
-        return decoder.count(prompt_of(some, form))
+    def fit(some: Sequence[Turn], tokens: int) -> bool:
+        return decoder.is_within(prompt_of(some, form), tokens)
 
     room = decoder.context - _answer_room(decoder.context, body.max_output_tokens)
     kept = (
-        _truncated(turns, lambda some: count(some) <= room)
+        _truncated(turns, lambda some: fit(some, room))
         if body.truncation == "auto"
         else list(turns)
     )
-    found = file_search.worth_giving(searched.findings) if searched else []
-    most = min(room, count(kept) + _PASSAGE_TOKENS) if found else 0
+    found = file_search.worth_giving(searched.findings) if searched and fit(kept, room) else []
+    most = min(room, decoder.count(prompt_of(kept, form)) + _PASSAGE_TOKENS) if found else 0
     given = file_search.most_that_fit(
-        found, lambda some: count(file_search.informed(kept, some)) <= most
+        found, lambda some: fit(file_search.informed(kept, some), most)
     )
     messages = prompt_of(file_search.informed(kept, found[:given]), form)
     return Prepared(
         messages=messages,
         form=form,
-        tokens=decoder.count(messages),
         searched=searched,
         passages=found[:given],
     )

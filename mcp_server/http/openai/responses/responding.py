@@ -100,7 +100,9 @@ class Responding:
             EngineError: As `events`.
         """
         async with aclosing(self.events()) as events:
-            *_, last = [event async for event in events]
+            last = None
+            async for event in events:
+                last = event
         assert isinstance(last, ResponseEvent)
         return last.response
 
@@ -120,7 +122,6 @@ class _Reading:
         self._writing = writing
         self._calls = ToolCallStream() if may_call else None
         self._tokens = tokens
-        self._has_called = False
 
     def read(self, piece: Piece) -> Events:
         """What is certain now."""
@@ -138,7 +139,9 @@ class _Reading:
         if self._calls is None:
             return [TextDelta(piece.text)] if piece.text else []
         parts = self._calls.feed(piece.text) if piece.text else []
-        return [*parts, *self._calls.finish()] if piece.finish_reason else parts
+        if piece.finish_reason is None:
+            return parts
+        return [*parts, *self._calls.finish(is_cut=piece.finish_reason == "length")]
 
     def _told(self, part: Part) -> Events:
         match part:
@@ -146,7 +149,6 @@ class _Reading:
                 shown = self._tokens.show(text) if self._tokens else list[ToldToken]()
                 return self._writing.say(text, choice_logprobs(shown).content)
             case CallBegun(_, name):
-                self._has_called = True
                 return self._writing.call(name)
             case ArgumentsDelta(_, text):
                 return self._writing.argue(text)
@@ -155,7 +157,7 @@ class _Reading:
 
     def _rest(self) -> Events:
         """The tokens of half a character that a limit has cut."""
-        rest = self._tokens.rest() if self._tokens and not self._has_called else []
+        rest = self._tokens.rest() if self._tokens and self._calls is None else []
         return self._writing.say("", choice_logprobs(rest).content) if rest else []
 
 

@@ -3,6 +3,7 @@
 from starlette.responses import Response
 
 from engine.errors import NotFound
+from mcp_server import concurrency
 from mcp_server.http.call import Call
 from mcp_server.http.endpoint import Endpoint, Endpoints, Method
 from mcp_server.http.openai.bodies import reply
@@ -73,8 +74,10 @@ async def _respond(call: Call[ResponsesBody]) -> Response:
 
 async def _count(call: Call[InputTokensBody]) -> Response:
     """Counts the tokens that a request would be read as."""
-    counted = await prepared(call, call.body, call.body.model)
-    return reply(InputTokens(input_tokens=counted.tokens))
+    ready, gateway = await prepared(call, call.body, call.body.model), call.gateway
+    async with gateway.model(gateway.engine.decoder, call.tell) as decoder:
+        tokens = await concurrency.run_abandonable(lambda: decoder.count(ready.messages))
+    return reply(InputTokens(input_tokens=tokens))
 
 
 async def _stored(call: Call[None]) -> Response:

@@ -187,7 +187,12 @@ def test_what_may_be_called_is_what_the_choice_leaves(served):
     (call,) = message(served.post(PATH, body))["tool_calls"]
     assert call["function"]["name"] == "clock"
     cut = served.post(PATH, body | {"max_completion_tokens": 3}).json()["choices"][0]
-    assert cut["finish_reason"] == "length"
+    assert (cut["finish_reason"], cut["message"]["content"]) == ("length", "")
+    for most in (3, 12):  # Within the tag, and behind it.
+        body |= {"max_completion_tokens": most, "logprobs": True}
+        cut = served.post(PATH, body).json()["choices"][0]
+        assert not cut["message"]["content"]
+        assert cut["logprobs"] is None
     wrong = {"type": "function", "function": {"name": "radio"}}
     assert refusal(served.post(PATH, CALLING | {"tool_choice": wrong}))[0] == "tool_choice"
     assert refusal(served.post(PATH, SHORT | {"tool_choice": "required"}))[0] == "tool_choice"

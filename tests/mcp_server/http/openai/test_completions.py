@@ -77,3 +77,9 @@ def test_what_cannot_be_gone_on_from_is_refused_by_its_field(served):
     assert refusal(served.post(PATH, SHORT | {"prompt": "a" * 65, "n": 9}))[0] == "n"
     assert served.post(PATH, SHORT | {"prompt": ""}).status_code == 400
     assert refusal(served.post(PATH, SHORT | {"model": "gpt"}), 404)[0] == "model"
+
+
+def test_one_of_several_prompts_that_cannot_be_answered_refuses_all_before_a_stream_begins(served):
+    for wrong in ("", "word " * 9000, "x" * 1_000_000):
+        body = SHORT | {"prompt": ["The sea", wrong], "stream": True}
+        assert served.post(PATH, body).status_code == 400

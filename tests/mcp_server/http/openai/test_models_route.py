@@ -22,6 +22,18 @@ def test_the_two_models_are_listed_with_and_without_the_prefix(served, client):
     assert decoder["architecture"] == {"input_modalities": ["text"], "output_modalities": ["text"]}
 
 
+def test_a_model_that_does_something_else_is_told_apart_from_one_that_is_not_there(served):
+    does = f"{EMBEDDER} makes vectors; {DECODER} writes text."
+    bodies = {
+        "/v1/chat/completions": {"messages": [{"role": "user", "content": "Hi"}]},
+        "/v1/completions": {"prompt": "Hi"},
+        "/v1/responses": {"input": "Hi"},
+    }
+    for path, body in bodies.items():
+        refused = served.post(path, body | {"model": EMBEDDER})
+        assert (refused.status_code, refused.json()["error"]["message"]) == (404, does)
+
+
 @pytest.mark.compat("model")
 def test_one_model_is_told_of_and_an_unknown_one_is_not_found(served, client):
     assert client.models.retrieve(EMBEDDER).to_dict() == served.get("/models").json()["data"][0]

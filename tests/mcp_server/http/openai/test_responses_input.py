@@ -96,6 +96,7 @@ def test_what_cannot_be_served_is_refused_by_its_place(served):
         ({"tools": [search | {"max_num_results": 51}]}, "tools.0.max_num_results", value),
         ({"tools": [{"type": "function"}]}, "tools.0.name", missing),
         ({"tools": [function, function]}, "tools", value),
+        ({"tools": [{"type": 5}]}, "tools.0.type", value),
         ({"tool_choice": "required"}, "tool_choice", value),
         ({"tool_choice": {"type": "file_search"}}, "tool_choice", value),
         (
