@@ -174,7 +174,8 @@ def _check(schema: Node) -> None:
         _draft(schema).check_schema(schema, format_checker=None)  # type: ignore[arg-type]
     except SchemaError as error:
         raise InvalidInput(
-            f"The schema is not valid at {error.json_path} ({error.message[:200]}); correct it."
+            f"The schema is not valid at {error.json_path[:200]} ({error.message[:200]}); "
+            "correct it."
         ) from error
 
 

@@ -20,6 +20,11 @@ MOST_BYTES = 4 * 2**20
 """Of a body, as of the SDK's at /mcp."""
 
 _MOST_DEPTH = 64
+_MOST_NODES = 32_768
+"""Objects and lists: so many are read in some 50 ms, in which nobody else is served."""
+_LONGEST_NAME = 64
+"""Of a field that is told: some are the caller's own."""
+
 _BESIDE_THE_LOOP = 64 * 2**10
 """Bytes from which a body is read in a thread: 1 MB takes some 10 ms."""
 
@@ -59,7 +64,7 @@ def parsed(content: bytes, body: type[ModelT]) -> ModelT:
         raise Refused(
             f"The body is not valid JSON in UTF-8 ({reason}); correct it.", code="invalid_json"
         ) from error
-    _check_depth(value)
+    _check_shape(value)
     if not isinstance(value, dict):
         raise Refused("The body must be a JSON object.", code="invalid_type")
     try:
@@ -111,9 +116,15 @@ async def _content(headers: Mapping[str, str], receive: Receive) -> bytes:
             return b"".join(parts)
 
 
-def _check_depth(value: Any) -> None:
-    level, depth = [value], 0
+def _check_shape(value: Any) -> None:
+    level, depth, nodes = [value], 0, 0
     while level:
+        nodes += len(level)
+        if nodes > _MOST_NODES:
+            raise Refused(
+                f"The body has more than {_MOST_NODES:,} objects and lists; send less.",
+                code="invalid_json",
+            )
         if depth > _MOST_DEPTH:
             raise Refused(
                 f"The body nests deeper than {_MOST_DEPTH} levels; flatten it.",
@@ -134,10 +145,13 @@ def _parts(value: Any) -> list[Any]:
 
 
 def _refusal(error: ValidationError, value: dict[str, Any]) -> Refused:
-    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    problem = error.errors(include_url=False, include_input=False)[0]
     kind, param = problem["type"], _param(problem["loc"], value)
     if kind == "missing":
         return Refused(f"{param} is missing; give it.", param=param, code=_CODES[kind])
+    if kind == "union_tag_invalid":  # Its own words repeat what was sent.
+        tags = problem.get("ctx", {})["expected_tags"]
+        return Refused(f"{param}: its type must be one of {tags}.", param=f"{param}.type")
     message = str(problem["msg"])
     code = "invalid_type" if kind.endswith(_TYPE_ERRORS) else "invalid_value"
     return Refused(f"{param}: {message[:1].lower()}{message[1:]}.", param=param, code=code)
@@ -153,4 +167,4 @@ def _param(location: tuple[str | int, ...], value: Any) -> str:
             kept.append(str(part))
         elif part is location[-1] and isinstance(value, dict):
             kept.append(str(part))
-    return ".".join(kept)
+    return ".".join(part[:_LONGEST_NAME] for part in kept)

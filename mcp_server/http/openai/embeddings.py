@@ -70,7 +70,8 @@ class EmbeddingsBody(RequestBody):
         BeforeValidator(_texts),
     ]
     model: str
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Literal["float", "base64"] | None = None
+    """None is float."""
     dimensions: int | None = None
     input_type: Literal["query", "document"] = "document"
     """What a text is: some models read what is searched with otherwise than what is searched; not
@@ -172,7 +173,7 @@ async def _counted(texts: Sequence[str], body: EmbeddingsBody, embedder: Embedde
     return sum(min(count, most) + framing for count in counts)
 
 
-def _reply(found: Embeddings, encoding: Literal["float", "base64"]) -> Response:
+def _reply(found: Embeddings, encoding: Literal["float", "base64"] | None) -> Response:
     vectors: list[Any] = (
         [base64.b64encode(row.astype("<f4").tobytes()).decode() for row in found.vectors]
         if encoding == "base64"

@@ -19,6 +19,11 @@ def test_a_vector_is_the_same_in_both_encodings_and_has_the_dimensions_asked_for
     body = {"model": EMBEDDER, "input": "The tide", "dimensions": 384}
     plain = served.post("/v1/embeddings", body).json()["data"][0]["embedding"]
     packed = served.post("/v1/embeddings", body | {"encoding_format": "base64"}).json()
+    assert served.post("/v1/embeddings", body | {"encoding_format": None}).json()["data"][0] == {
+        "object": "embedding",
+        "index": 0,
+        "embedding": plain,
+    }
     unpacked = np.frombuffer(base64.b64decode(packed["data"][0]["embedding"]), "<f4")
     assert unpacked.shape == (384,)
     np.testing.assert_allclose(unpacked, plain, atol=1e-6)
