@@ -159,7 +159,6 @@ class Keys:
         except FileNotFoundError:
             if self._state is None:
                 return
-            self._entries = ()
             raise _unusable(self._file, "has vanished") from None
         except OSError as error:
             raise _unusable(self._file, f"cannot be read ({error.strerror})") from error

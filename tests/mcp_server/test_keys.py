@@ -156,6 +156,15 @@ def test_a_vanished_file_lets_nobody_in(keys, file):
     assert keys.find(made_anew)
 
 
+def test_the_same_file_put_back_lets_its_keys_in_again(keys, file):
+    key, made = keys.create("laptop")
+    file.rename(aside := file.with_name("aside"))
+    with pytest.raises(StoreError, match="has vanished"):
+        keys.find(key)
+    aside.rename(file)
+    assert keys.find(key) == made
+
+
 def test_a_file_that_cannot_be_read_lets_nobody_in(keys, file):
     file.mkdir(parents=True)
     with pytest.raises(StoreError, match="cannot be read"):
