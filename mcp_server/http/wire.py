@@ -23,7 +23,9 @@ class Wire(H11Protocol):
         self.app_state = {**self.app_state, ABORT: transport.abort}
 
     def send_400_response(self, msg: str) -> None:
-        """Refuses what is no HTTP, and hangs up."""
+        """Refuses what is no HTTP, and hangs up: what is done for it is done for nobody."""
+        if self.cycle:
+            self.cycle.disconnected = True
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             body = error_result(_NO_HTTP).model_dump_json().encode()
             headers = [
