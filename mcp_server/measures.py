@@ -10,6 +10,9 @@ from typing import Literal, Protocol
 
 from engine.models.spec import Task
 
+METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"})
+"""Of HTTP, that are told by name; whatever else a caller makes up is not."""
+
 
 @dataclass(frozen=True)
 class Arrived:

@@ -29,6 +29,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from mcp_server.measures import (
+    METHODS,
     Answered,
     Arrived,
     Cancelled,
@@ -72,8 +73,6 @@ _FIRST_TOKEN = (
 
 _PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 """Seconds, as of gen_ai.server.time_per_output_token."""
-
-_METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"})
 
 _OTHER = "other"
 
@@ -223,7 +222,7 @@ class Metrics:
 
     def _answered(self, event: Answered) -> None:
         route = event.route if event.route in self._routes else _OTHER
-        method = event.method if event.method in _METHODS else _OTHER
+        method = event.method if event.method in METHODS else _OTHER
         self._in_progress.dec()
         self._requests.labels(route, method, str(event.status)).inc()
         self._request_seconds.labels(route).observe(event.seconds)

@@ -16,10 +16,12 @@ from mcp_server.http.answer import Answer
 from mcp_server.http.call import Visit
 from mcp_server.http.doors import Door
 from mcp_server.http.tracing import NO_TRACING, Tracing
-from mcp_server.measures import NOBODY, Answered, Arrived, Cancelled, Measures
+from mcp_server.measures import METHODS, NOBODY, Answered, Arrived, Cancelled, Measures
 
 LEFT = 499
 """The status, in logs and metrics, of what nobody waited for."""
+
+_OTHER = "other"
 
 
 @dataclass(slots=True)
@@ -68,7 +70,7 @@ def _line(scope: Scope, account: Account, headers: Headers, seconds: float) -> l
     visit = account.visit
     return logs.RequestLine(
         request_id=account.answer.request_id,
-        method=scope["method"],
+        method=scope["method"] if scope["method"] in METHODS else _OTHER,
         route=account.door.name,
         status=account.answer.status or LEFT,
         milliseconds=1000 * seconds,

@@ -16,9 +16,9 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-logger = logging.getLogger(__name__)
+from mcp_server.measures import METHODS
 
-_METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"})
+logger = logging.getLogger(__name__)
 
 _SERVER_ERROR = 500
 
@@ -84,7 +84,7 @@ class Tracing:
             route: Its template, such as /v1/models/{id}; empty: there is no such route.
             headers: Of the request; `traceparent` is read, in whatever case the mapping takes.
         """
-        known = method if method in _METHODS else "_OTHER"
+        known = method if method in METHODS else "_OTHER"
         shown = known if known == method else "HTTP"
         attributes = {"http.request.method": known} | ({"http.route": route} if route else {})
         span = self._tracer.start_span(

@@ -210,6 +210,7 @@ async def test_no_header_and_no_path_forges_a_line_of_the_log(guard, caplog):
     await ask(guard, "/v1/mod\r\nWARNING forged: \x1b[31mels")
     await ask(guard, "/v1/models/\nforged", method="FORGED")
     assert caplog.records
+    assert "FORGED" not in caplog.text
     for record in caplog.records:
         assert "\x1b" not in record.getMessage()
         assert "\nWARNING forged" not in record.getMessage()
