@@ -5,24 +5,20 @@ nothing of sockets.
 """
 
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Literal
 
-from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Send
-from starlette.types import Scope as AsgiScope
 
 from engine import __version__
 from engine.engine import Engine
 from mcp_server import concurrency, server
-from mcp_server.http import openapi, probes, scraping, status_page
-from mcp_server.http.call import Visit
+from mcp_server.http import mcp_route, openapi, probes, scraping, status_page
 from mcp_server.http.credentials import Callers
 from mcp_server.http.dispatch import Dispatch
 from mcp_server.http.doors import Door, Doors
@@ -30,6 +26,7 @@ from mcp_server.http.endpoint import Endpoint, Endpoints
 from mcp_server.http.failures import Kind, Refused, error_response
 from mcp_server.http.guard import Guard, Rules
 from mcp_server.http.hosts import Hosts
+from mcp_server.http.mcp_route import Mcp
 from mcp_server.http.metrics import Metrics
 from mcp_server.http.openai import (
     chat_completions,
@@ -70,7 +67,12 @@ _METHOD = Kind(405, "invalid_request_error", "method_not_allowed")
 
 _NAMES = [*(one.name for one in ENDPOINTS), "mcp"]
 
-_MCP = Door(name="mcp", path="/mcp", scopes=frozenset({"infer", "search"}), is_endless=True)
+_MCP = Door(
+    name="mcp",
+    path="/mcp",
+    scopes=frozenset({"infer", "search"}),
+    is_endless=mcp_route.is_endless,
+)
 
 
 def counted(engine: Engine, settings: Settings) -> Gateway:
@@ -87,7 +89,7 @@ def build(gateway: Gateway, tracing: Tracing = NO_TRACING) -> Guard:
         gateway: That does what is asked for.
         tracing: Makes the spans of requests; closed in the end.
     """
-    mcp = _Mcp(gateway)
+    mcp = Mcp(gateway)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
@@ -141,34 +143,6 @@ def _rules(gateway: Gateway, doors: Doors, tracing: Tracing) -> Rules:
         is_draining=lambda: gateway.is_draining,
         telling=Telling(gateway.measures, tracing),
     )
-
-
-class _Mcp:
-    """The MCP server over HTTP: with all tools for those who may change the index, and without."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        everything = server.build_over(gateway, read_only=gateway.settings.read_only)
-        reading = server.build_over(gateway, read_only=True)
-        for one in (everything, reading):
-            # The guard has looked at Host and Origin already, by the same rules for all routes.
-            one.streamable_http_app(
-                stateless_http=True,
-                transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
-            )
-        self._everything, self._reading = everything.session_manager, reading.session_manager
-
-    @asynccontextmanager
-    async def running(self) -> AsyncGenerator[None]:
-        """Serves within the block."""
-        async with AsyncExitStack() as held:
-            for manager in (self._everything, self._reading):
-                await held.enter_async_context(manager.run())
-            yield
-
-    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        visit: Visit = scope["state"]["visit"]
-        manager = self._everything if "admin" in visit.caller.scopes else self._reading
-        await manager.handle_request(scope, receive, send)
 
 
 async def _no_route(doors: Doors, request: Request, error: Exception) -> Response:

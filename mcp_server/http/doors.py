@@ -1,12 +1,16 @@
 """Door: what one route asks of whoever comes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from mcp_server import keys
+
+
+def _never(_: Scope) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +25,8 @@ class Door:
     """What a key must allow; None lets everyone in, and at any time."""
     is_page: bool = False
     """People open it in a browser, and give the key as a password."""
-    is_endless: bool = False
-    """A GET of it is a stream that does not end by itself."""
+    is_endless: Callable[[Scope], bool] = _never
+    """Whether a request to it is answered by a stream that does not end by itself."""
     advice: str = ""
     """What to do instead, for whoever comes with a method that is not taken."""
 

@@ -99,8 +99,7 @@ class Guard:
             await error_response(error)(scope, receive, answer)
             return
         scope.setdefault("state", {})["visit"] = visit
-        is_endless = door.is_endless and scope["method"] == "GET"
-        with self._working(answer, is_endless=is_endless), answer.work:
+        with self._working(answer, is_endless=door.is_endless(scope)), answer.work:
             await self._served(scope, receive, answer)
         visit.settle()
         if answer.has_stalled:

@@ -45,10 +45,34 @@ async def read(headers: Mapping[str, str], receive: Receive, body: type[ModelT])
         Disconnected: The caller left.
     """
     _check_headers(headers)
-    content = await _content(headers, receive)
+    content = await whole(headers, receive)
     if len(content) < _BESIDE_THE_LOOP:
         return parsed(content, body)
     return await to_thread.run_sync(parsed, content, body)
+
+
+async def whole(headers: Mapping[str, str], receive: Receive) -> bytes:
+    """The bytes of a body.
+
+    Raises:
+        Refused: They are too many.
+        Disconnected: The caller left.
+    """
+    refusal = Refused(f"A body may have {MOST_BYTES:,} bytes; send less.", kind=_TOO_LARGE)
+    length = headers.get("content-length", "")
+    if length.isdecimal() and int(length[:20]) > MOST_BYTES:
+        raise refusal
+    parts, size = list[bytes](), 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MOST_BYTES:
+            raise refusal
+        if not message.get("more_body", False):
+            return b"".join(parts)
 
 
 def parsed(content: bytes, body: type[ModelT]) -> ModelT:
@@ -96,24 +120,6 @@ def _check_headers(headers: Mapping[str, str]) -> None:
             "Send the body uncompressed, without Content-Encoding.",
             kind=Kind(415, "invalid_request_error", "unsupported_encoding"),
         )
-
-
-async def _content(headers: Mapping[str, str], receive: Receive) -> bytes:
-    refusal = Refused(f"A body may have {MOST_BYTES:,} bytes; send less.", kind=_TOO_LARGE)
-    length = headers.get("content-length", "")
-    if length.isdecimal() and int(length[:20]) > MOST_BYTES:
-        raise refusal
-    parts, size = list[bytes](), 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > MOST_BYTES:
-            raise refusal
-        if not message.get("more_body", False):
-            return b"".join(parts)
 
 
 def _check_shape(value: Any) -> None:

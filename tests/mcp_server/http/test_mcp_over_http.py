@@ -1,6 +1,7 @@
 """MCP over HTTP answers as over any transport, and to each key what it is for."""
 
 import json
+import logging
 from contextlib import asynccontextmanager
 
 import anyio
@@ -9,6 +10,7 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from mcp_server.http.parsing import MOST_BYTES
 from mcp_server.keys import Keys
 from mcp_server.server import build_over
 
@@ -38,6 +40,24 @@ async def test_a_search_over_http_finds_what_it_finds_in_memory(served, era):
         assert names == {tool.name for tool in (await client.list_tools()).tools}
     assert over_http.structured_content == in_memory.structured_content
     assert "tides.md" in json.dumps(over_http.structured_content)
+
+
+async def test_a_body_that_is_too_large_is_refused_as_on_all_routes(served):
+    async with httpx2.AsyncClient() as http:
+        refused = await http.post(f"{served.url}/mcp", content=b" " * (MOST_BYTES + 1))
+    assert refused.status_code == 413
+    assert refused.json()["error"]["code"] == "request_too_large"
+
+
+async def test_a_caller_who_leaves_within_a_body_is_no_failure(served, caplog):
+    caplog.set_level(logging.INFO, "mcp_server.http.logs")
+    async with await anyio.connect_tcp("127.0.0.1", httpx2.URL(served.url).port) as caller:
+        await caller.send(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
+    async with httpx2.AsyncClient(base_url=served.url) as http:
+        with anyio.fail_after(30):
+            while "route=mcp status=499" not in caplog.text:
+                await http.get("/livez")
+    assert not [one for one in caplog.records if one.levelno > logging.INFO]
 
 
 async def test_only_a_key_of_scope_admin_is_offered_what_changes_the_index(serve, home):

@@ -121,6 +121,35 @@ def test_at_a_signal_a_stream_at_a_unix_socket_ends_with_its_last_frame(flags, t
         assert not place.exists()
 
 
+LISTEN = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "subscriptions/listen",
+    "params": {
+        "notifications": {"toolsListChanged": True},
+        "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        },
+    },
+}
+
+
+@posix
+def test_it_does_not_wait_for_mcp_clients_who_only_listen(flags):
+    head = {"accept": "application/json, text/event-stream"}
+    modern = {"mcp-protocol-version": "2026-07-28", "mcp-method": "subscriptions/listen"}
+    with (
+        process(*flags, "--port", "0", "--drain-seconds", "600") as running,
+        running.client() as http,
+        http.stream("GET", "/mcp", headers=head) as of_old,
+        http.stream("POST", "/mcp", headers=head | modern, json=LISTEN) as of_new,
+    ):
+        assert (of_old.status_code, of_new.status_code) == (200, 200)
+        running.process.send_signal(signal.SIGTERM)
+        assert running.ended() == 0
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_where_others_could_call_it_does_not_start_without_a_key(flags, host, capsys):
     with pytest.raises(SystemExit) as ended:
