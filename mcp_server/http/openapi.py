@@ -8,6 +8,7 @@ without /v1 are told of with it.
 import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache, partial
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 from starlette.responses import Response
 
+from mcp_server import concurrency
 from mcp_server.http.call import Call
 from mcp_server.http.endpoint import JSON, Endpoint, Endpoints
 from mcp_server.http.failures import ErrorResult
@@ -62,10 +64,15 @@ def endpoints(others: Endpoints, version: str) -> Endpoints:
         version: Of this program.
     """
 
+    @cache
+    def content(*, is_open: bool) -> str:
+        return json.dumps(document((*others, own), version, is_open=is_open))
+
     async def answer(call: Call[None]) -> Response:
         """Tells what is served: this document."""
-        content = document((*others, own), version, is_open=not call.caller.key_id)
-        return Response(json.dumps(content), media_type=JSON)
+        # Beside the loop: making it takes some 100 ms.
+        told = partial(content, is_open=not call.caller.key_id)
+        return Response(await concurrency.run_abandonable(told), media_type=JSON)
 
     own = Endpoint(
         name="openapi",

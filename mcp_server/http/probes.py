@@ -15,7 +15,6 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from engine.errors import Unavailable
-from mcp_server import concurrency
 from mcp_server.http.call import Call
 from mcp_server.http.endpoint import Endpoint, Endpoints
 from mcp_server.http.failures import error_response
@@ -84,7 +83,7 @@ async def _ready(call: Call[None]) -> Response:
     """Tells whether requests are served, and with what in its place that has failed."""
     if obstacle := _obstacle(call.gateway):
         return error_response(obstacle)
-    reasons = await concurrency.run_abandonable(lambda: degradations(call.gateway))
+    reasons = await call.gateway.read(lambda: degradations(call.gateway))
     return reply(Readiness(status="degraded" if reasons else "ok", reasons=reasons))
 
 
