@@ -1,4 +1,4 @@
-"""Our OpenAPI document, narrowed for fuzzing: bodies name models that answer, and ask for little.
+"""Our OpenAPI document as a fuzzer reads it, and narrowed: bodies name models and ask for little.
 
 Rule: nothing is loosened, so that whatever is found is found in what the document itself promises.
 """
@@ -34,4 +34,23 @@ def narrowed(document: dict[str, Any], decoder: str, embedder: str) -> dict[str,
             schema["properties"]["n"] = {"type": "integer", "minimum": 1, "maximum": _MOST_CHOICES}
         schema["properties"][field] = {"type": "integer", "enum": [_MOST_TOKENS]}
         schema.setdefault("required", []).append(field)
+    return document
+
+
+def of_events(document: dict[str, Any]) -> dict[str, Any]:
+    """A document that says of each event of a stream what it is, where ours says it of the stream.
+
+    OpenAPI 3.1 has no word for it: ours is x-event, schemathesis reads it from the schema itself.
+
+    Args:
+        document: As it is served; changed.
+    """
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            stream = operation["responses"]["200"]["content"].get("text/event-stream")
+            if stream:
+                told = {"contentMediaType": "application/json", "contentSchema": stream["x-event"]}
+                data = {"type": "string", "anyOf": [{"const": "[DONE]"}, told]}
+                stream["schema"] = {"type": "object", "properties": {"data": data}}
+                stream["schema"]["required"] = ["data"]
     return document
