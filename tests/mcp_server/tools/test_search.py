@@ -84,6 +84,9 @@ class Stuck:
     def embed_steps(self, texts: list[str], kind: str, *, truncate: bool) -> "Stuck":
         return self
 
+    def __iter__(self) -> "Stuck":
+        return self
+
     def __next__(self) -> Any:
         self.begun.set()
         assert self.closed.wait(60), "nobody closed it"
