@@ -25,6 +25,7 @@ _TAKEN = (
     "modified with eq, gt, gte, lt, lte (seconds since 1970, or ISO 8601); any other key with eq, "
     "as a document says it of itself; and of these; or of one key with eq and in."
 )
+_MOST_VALUES = 100
 _NS = 1_000_000_000
 # The largest number that an index holds: in 2262.
 _LATEST = 2**63 - 1
@@ -35,14 +36,14 @@ class Comparison(RequestBody):
 
     type: Literal["eq", "ne", "gt", "gte", "lt", "lte", "in", "nin"]
     key: str = Field(min_length=1, max_length=64)
-    value: Value | Annotated[list[Value], Field(min_length=1, max_length=100)]
+    value: Value | Annotated[list[Value], Field(min_length=1, max_length=_MOST_VALUES)]
 
 
 class Compound(RequestBody):
     """Several filters, all of which or one of which must hold."""
 
     type: Literal["and", "or"]
-    filters: list["Filters"] = Field(min_length=1, max_length=100)
+    filters: list["Filters"] = Field(min_length=1, max_length=_MOST_VALUES)
 
 
 Filters = Annotated[Comparison | Compound, Field(discriminator="type")]
@@ -63,12 +64,15 @@ def narrowed(
         CollectionNotFound, InvalidInput: There is no such collection or kind.
     """
     asked = dict[str, list[Comparison]]()
-    for one in _all(filters) if filters else ():
+    tests = list(_all(filters)) if filters else []
+    if len(tests) > _MOST_VALUES:
+        raise _refusal(f"it has {len(tests):,} comparisons; {_MOST_VALUES} are taken.")
+    for one in tests:
         asked.setdefault(one.key, []).append(one)
     times = [_times(one) for one in asked.pop("modified", [])]
     kinds = _once(asked.pop("kind", []), _kinds)
     paths = _once(asked.pop("path", []), _paths)
-    metadata = {key: _once(tests, _said)[0] for key, tests in asked.items()}
+    metadata = {key: _once(same, _said)[0] for key, same in asked.items()}
     wanted = Narrowing(collections=collections, kinds=kinds, paths=paths, metadata=metadata)
     return replace(
         library.narrowed(wanted),
@@ -97,6 +101,8 @@ def _either(filters: Compound) -> Comparison:
     if any(one.type not in ("eq", "in") for one in tests):
         raise _refusal("or takes eq and in only.")
     values = [value for one in tests for value in _values(one)]
+    if len(values) > _MOST_VALUES:
+        raise _refusal(f"or takes {_MOST_VALUES} values in all.")
     return Comparison(type="in", key=tests[0].key, value=values)
 
 

@@ -144,7 +144,11 @@ def test_what_a_document_says_of_itself_is_shown_and_filtered_by(serve, tmp_path
 @pytest.mark.compat("vector_store_search", refused=["filters.what cannot be looked for"])
 def test_what_no_filter_can_express_is_refused(client, store):
     one = {"type": "eq", "key": "kind", "value": "text"}
+    several = {"type": "in", "key": "kind", "value": ["text"] * 60}
+    many = [{"type": "eq", "key": f"k{i}", "value": "v"} for i in range(60)]
     for filters in (
+        {"type": "or", "filters": [several, several]},
+        {"type": "and", "filters": [{"type": "and", "filters": many}] * 20},
         {"type": "gt", "key": "path", "value": "a"},
         {"type": "ne", "key": "author", "value": "Ada"},
         {"type": "in", "key": "author", "value": ["Ada", "Bob"]},
