@@ -148,12 +148,15 @@ class Decoder:
         return self.generate(RawText(text), params, form)
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
-        """The ids that the model reads of a prompt, however many they are.
+        """The ids that the model reads of a prompt, though there be more than it takes.
 
         Raises:
             EmptyInput, InvalidInput: The prompt cannot be rendered.
+            PromptTooLong: It is so much longer than what the model takes that it is not read.
             ModelBroken: The chat template fails.
         """
+        if self._prompts.surely_exceeds(prompt, self.context):
+            raise _too_long(f"over {self.context}", f"the model takes {self.context}")
         return self._prompts.ids(prompt)
 
     def count(self, prompt: Prompt) -> int:
@@ -256,14 +259,10 @@ class Decoder:
 
     def _fitting_ids(self, prompt: Prompt, longest: int) -> list[int]:
         """A prompt's ids, to which room for an answer is left among so many."""
-        is_far_longer = self._prompts.surely_exceeds(prompt, longest)
-        ids = [] if is_far_longer else self._prompts.ids(prompt)
-        if is_far_longer or len(ids) >= longest:
-            count = f"over {longest}" if is_far_longer else len(ids)
+        ids = self.prompt_ids(prompt)
+        if len(ids) >= longest:
             limit = "the model takes" if longest == self.context else "the cache has room for"
-            raise PromptTooLong(
-                f"The prompt has {count} tokens, and {limit} {longest} with its answer; shorten it."
-            )
+            raise _too_long(f"{len(ids)}", f"{limit} {longest}")
         return ids
 
     @cached_property
@@ -317,6 +316,10 @@ class Decoder:
 def prefill_chunk_for(spec: DecoderSpec) -> int:
     """Prompt tokens that a model reads in one run, by the size of its weights."""
     return _LARGE_PREFILL_CHUNK if spec.weight_bytes > _LARGE_BYTES else _PREFILL_CHUNK
+
+
+def _too_long(count: str, limit: str) -> PromptTooLong:
+    return PromptTooLong(f"The prompt has {count} tokens, and {limit} with its answer; shorten it.")
 
 
 def _rate(tokens: int, seconds: float) -> float:

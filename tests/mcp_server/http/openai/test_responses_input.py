@@ -119,6 +119,9 @@ def test_what_cannot_be_served_is_refused_by_its_place(served):
         assert 400 <= refused.status_code < 500, fields
         error = refused.json()["error"]
         assert (error["param"], error["code"]) == (param, code or error["code"]), error
+    endless = [{"type": "function_call_output", "call_id": "c", "output": "<" * 4_000_000}]
+    refused = served.post("/v1/responses/input_tokens", {"input": endless})
+    assert refused.json()["error"]["code"] == "context_length_exceeded"
     counted = {"input": "Hi", "previous_response_id": "r"}
     assert served.post("/v1/responses/input_tokens", counted).status_code == 400
 
