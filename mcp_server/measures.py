@@ -33,7 +33,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A request was refused before any work."""
+    """A request was refused, or failed, before its answer began."""
 
     reason: str
     """The code of the failure, such as queue_full: one of a table."""

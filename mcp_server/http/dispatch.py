@@ -14,8 +14,9 @@ from engine.errors import EngineError
 from mcp_server.http import parsing
 from mcp_server.http.call import Call
 from mcp_server.http.endpoint import Endpoint
-from mcp_server.http.failures import error_response
+from mcp_server.http.failures import error_response, kind_of
 from mcp_server.lifespan import Gateway
+from mcp_server.measures import Rejected
 
 
 class Dispatch:
@@ -34,6 +35,7 @@ class Dispatch:
             return
         except EngineError as error:
             if not sending.has_started:
+                self._gateway.measures.record(Rejected(kind_of(error).code))
                 await error_response(error)(scope, receive, sending)
 
     async def _call(self, scope: Scope, receive: Receive) -> Call[Any]:

@@ -160,7 +160,9 @@ class Metrics:
             "http_request_duration_seconds", "From arrival to the last byte.", _DURATIONS, "route"
         )
         self._in_progress = self._gauge("requests_in_progress", "Requests being answered.")
-        self._rejected = self._counter("rejected", "Requests refused before any work.", "reason")
+        self._rejected = self._counter(
+            "rejected", "Requests refused, or failed, before their answer began.", "reason"
+        )
         self._cancelled = self._counter(
             "stream_cancelled", "Streams that ended before their answer.", "reason"
         )

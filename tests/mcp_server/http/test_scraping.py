@@ -26,3 +26,11 @@ def test_a_request_is_counted_by_the_name_of_its_route(served):
     text = served.get("/metrics").text
     assert f"npu_gateway_{series}" in text
     assert "nobody" not in text
+
+
+def test_what_is_refused_is_counted_by_its_reason(served):
+    before = counted(served, "rejected_total")
+    assert served.post("/v1/embeddings", {"model": "nobody", "input": "x"}).status_code == 404
+    assert served.get("/v1/models", headers={"host": "evil.example"}).status_code == 421
+    assert counted(served, "rejected_total") == before + 2
+    assert 'reason="model_not_found"' in served.get("/metrics").text
