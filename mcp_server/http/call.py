@@ -46,7 +46,8 @@ def _unlimited() -> Reservation:
 
 @dataclass(slots=True, kw_only=True)
 class Visit:
-    """What the guard knows of a request it has let in; handed on in the scope's state."""
+    """What the guard knows of a request it has let in; handed on in the scope's state. To tools it
+    is their `Asker`."""
 
     caller: Caller
     request_id: str
@@ -56,6 +57,16 @@ class Visit:
     """What a model does for it, in OpenTelemetry's words: chat, embeddings…"""
     model: str = ""
     """The one that does it; known here once it is known to exist."""
+
+    @property
+    def name(self) -> str:
+        """Whose turns it takes."""
+        return self.caller.key_id
+
+    def spend(self, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
+        """Takes note of tokens that were used."""
+        self.spent.prompt_tokens += prompt_tokens
+        self.spent.completion_tokens += completion_tokens
 
     def reserve(self, tokens: int) -> None:
         """Takes tokens from what the caller may use in a minute: before work begins, all that it

@@ -8,6 +8,7 @@ from mcp_types import CallToolResult
 from engine.errors import InvalidInput
 from mcp_server import arguments as words
 from mcp_server import rendering, reports
+from mcp_server.asking import asker
 from mcp_server.lifespan import Gateway
 from mcp_server.results import EmbedResult
 from mcp_server.tools.making import GatewayTool, answer, tool
@@ -30,10 +31,12 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
     ) -> Annotated[CallToolResult, EmbedResult]:
         """Turns texts into unit vectors, for programs. To find passages use semantic_search
         instead."""
+        by = asker(context)
         async with gateway.model(gateway.engine.embedder, context.report_progress) as embedder:
             _check_size(len(texts), embedder.dimensions, encoding)
-            async with gateway.embeddings.slot():
+            async with gateway.embeddings.slot(by.name):
                 found = await gateway.embedded(embedder, texts, kind)
+            by.spend(prompt_tokens=found.prompt_tokens)
         result = reports.embeddings(found, encoding)
         return answer(rendering.embeddings(result), result)
 

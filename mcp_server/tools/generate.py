@@ -13,6 +13,7 @@ from engine.errors import InvalidInput
 from engine.text.chat import Message, conversation
 from mcp_server import arguments as words
 from mcp_server import reports
+from mcp_server.asking import Asker, asker
 from mcp_server.generation import Generation, generating
 from mcp_server.lifespan import Gateway
 from mcp_server.tools.making import GatewayTool, tool
@@ -81,23 +82,30 @@ def _form(
 
 
 async def _answer(gateway: Gateway, asked: _Asked, context: Context[Any, Any]) -> CallToolResult:
+    by, most = asker(context), asked[1].max_tokens
+    by.reserve(most)
     async with generating(
-        gateway, lambda decoder: [decoder.generate(*asked)], context.report_progress
+        gateway, lambda decoder: [decoder.generate(*asked)], context.report_progress, by.name
     ) as generation:
-        found = completed(await _pieces(generation, asked[1].max_tokens, context))
+        found = completed(await _pieces(generation, most, context, by))
         return CallToolResult(
             content=[TextContent(type="text", text=found.text)],
             _meta=reports.completion(found, generation.decoder),
         )
 
 
-async def _pieces(generation: Generation, most: int, context: Context[Any, Any]) -> list[Piece]:
-    """The pieces of the one answer, each with a token told as progress."""
+async def _pieces(
+    generation: Generation, most: int, context: Context[Any, Any], by: Asker
+) -> list[Piece]:
+    """The pieces of the one answer, each with a token told as progress and counted."""
     pieces: list[Piece] = []
     tokens = 0
     async for _, piece in generation.pieces:
         pieces.append(piece)
+        if piece.usage is not None:
+            by.spend(prompt_tokens=piece.usage.prompt_tokens)
         if piece.token_id is not None:
             tokens += 1
+            by.spend(completion_tokens=1)
             await context.report_progress(tokens, most, piece.text)
     return pieces

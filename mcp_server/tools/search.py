@@ -8,6 +8,7 @@ from mcp_types import CallToolResult
 from engine.search.narrowing import Narrowing
 from mcp_server import arguments as words
 from mcp_server import passages, rendering
+from mcp_server.asking import asker
 from mcp_server.lifespan import Gateway
 from mcp_server.passages import Asked
 from mcp_server.results import SearchResult
@@ -60,8 +61,12 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
 
 async def _answer(gateway: Gateway, asked: Asked, context: Context[Any, Any]) -> CallToolResult:
     library = gateway.engine.library
-    request = await gateway.read(lambda: asked.request(library))
+    by = asker(context)
+    request = await gateway.read(lambda: asked.request(library), by.name)
     found = await gateway.searched(
-        request, context.report_progress, lambda matches: passages.result(library, asked, matches)
+        request,
+        context.report_progress,
+        lambda matches: passages.result(library, asked, matches),
+        by.name,
     )
     return answer(rendering.search(found), found, passages.structured(found))

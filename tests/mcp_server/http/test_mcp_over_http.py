@@ -60,6 +60,20 @@ async def test_a_caller_who_leaves_within_a_body_is_no_failure(served, caplog):
     assert not [one for one in caplog.records if one.levelno > logging.INFO]
 
 
+async def test_tokens_of_tools_count_as_those_of_routes(serve, home):
+    first, _ = Keys(home.settings.keys_file).create("first")
+    second, _ = Keys(home.settings.keys_file).create("second")
+    asked = {"prompt": "Count to a hundred.", "max_tokens": 40}
+    with serve(tokens_per_minute=60) as running:
+        async with connected(running.url, "auto", first) as client:
+            assert not (await client.call_tool("generate", asked)).is_error
+            refused = await client.call_tool("generate", asked)
+            assert refused.is_error
+            assert "60 tokens a minute" in refused.content[0].text
+        async with connected(running.url, "legacy", second) as client:
+            assert not (await client.call_tool("generate", asked)).is_error
+
+
 async def test_only_a_key_of_scope_admin_is_offered_what_changes_the_index(serve, home):
     keys = Keys(home.settings.keys_file)
     admin, _ = keys.create("admin", ["infer", "search", "admin"])
