@@ -27,7 +27,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from narrowed import narrowed, of_events
+from narrowed import as_read, narrowed
 
 PACKAGES = ("llm-comply==0.5.0", "trustedrouter-provider-check==0.1.8", "schemathesis==4.32.5")
 NODE_PACKAGES = ("compatcanary@0.2.2",)
@@ -132,7 +132,7 @@ def schemathesis(place: Place) -> Iterator[Finding]:
     Only the first are narrowed: without a limit a request would be wrong by the narrowed document
     alone, and be answered at length.
     """
-    served = of_events(place.get("/openapi.json"))
+    served = as_read(place.get("/openapi.json"))
     yield from _fuzzed(place, "negative", served)
     models = place.model("generate"), place.model("embed")
     yield from _fuzzed(place, "positive", narrowed(served, *models))

@@ -37,10 +37,12 @@ def narrowed(document: dict[str, Any], decoder: str, embedder: str) -> dict[str,
     return document
 
 
-def of_events(document: dict[str, Any]) -> dict[str, Any]:
-    """A document that says of each event of a stream what it is, where ours says it of the stream.
+def as_read(document: dict[str, Any]) -> dict[str, Any]:
+    """A document with the same said in the words that schemathesis knows.
 
-    OpenAPI 3.1 has no word for it: ours is x-event, schemathesis reads it from the schema itself.
+    Of a stream OpenAPI 3.1 cannot say what each event is: ours has x-event for it, schemathesis
+    reads it from the schema itself. And it takes one value of a discriminator for each schema, so
+    that those with more are left to what the schemas say of the field.
 
     Args:
         document: As it is served; changed.
@@ -53,4 +55,15 @@ def of_events(document: dict[str, Any]) -> dict[str, Any]:
                 data = {"type": "string", "anyOf": [{"const": "[DONE]"}, told]}
                 stream["schema"] = {"type": "object", "properties": {"data": data}}
                 stream["schema"]["required"] = ["data"]
+    _drop_shared_discriminators(document)
     return document
+
+
+def _drop_shared_discriminators(part: Any) -> None:
+    if isinstance(part, dict):
+        schemas = list(part.get("discriminator", {}).get("mapping", {}).values())
+        if len(set(schemas)) < len(schemas):
+            del part["discriminator"]
+    if isinstance(part, dict | list):
+        for one in part.values() if isinstance(part, dict) else part:
+            _drop_shared_discriminators(one)

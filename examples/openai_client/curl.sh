@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Every kind of request with curl: bash curl.sh [http://127.0.0.1:8000/v1 [KEY]]
+# Every kind of request with curl: bash curl.sh [http://127.0.0.1:8642/v1 [KEY]]
 set -euo pipefail
-url=${1:-http://127.0.0.1:8000/v1}
+url=${1:-http://127.0.0.1:8642/v1}
 key=${2:-none}
 
 ask() {

@@ -2,7 +2,7 @@
 
 pip install langchain-openai numpy
 npu-gateway serve --http
-python examples/openai_client/langchain_tour.py [http://127.0.0.1:8000/v1 [KEY]]
+python examples/openai_client/langchain_tour.py [http://127.0.0.1:8642/v1 [KEY]]
 """
 
 import sys
@@ -25,7 +25,7 @@ MOOD = {
 }
 
 
-def main(url: str = "http://127.0.0.1:8000/v1", key: str = "none") -> None:
+def main(url: str = "http://127.0.0.1:8642/v1", key: str = "none") -> None:
     """Does it all, and prints what was found."""
     chat = ChatOpenAI(model=DECODER, base_url=url, api_key=key, temperature=0, max_tokens=16)
     print(chat.invoke("Name a colour.").text)

@@ -2,13 +2,13 @@
 //
 //     npm install
 //     npu-gateway serve --http
-//     node tour.mjs [http://127.0.0.1:8000/v1 [KEY]]
+//     node tour.mjs [http://127.0.0.1:8642/v1 [KEY]]
 //
 // Each step prints one line. A step that finds something else than it should ends it.
 import assert from "node:assert/strict";
 import OpenAI from "openai";
 
-const [baseURL = "http://127.0.0.1:8000/v1", apiKey = "none"] = process.argv.slice(2);
+const [baseURL = "http://127.0.0.1:8642/v1", apiKey = "none"] = process.argv.slice(2);
 const client = new OpenAI({ baseURL, apiKey });
 const text = "The tide is rising.";
 

@@ -2,7 +2,7 @@
 
     pip install openai
     npu-gateway serve --http
-    python examples/openai_client/tour.py [http://127.0.0.1:8000/v1 [KEY]]
+    python examples/openai_client/tour.py [http://127.0.0.1:8642/v1 [KEY]]
 
 Each step prints one line. A step that finds something else than OpenAI's reference says ends it.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from openai import APIError, OpenAI
 
-URL = "http://127.0.0.1:8000/v1"
+URL = "http://127.0.0.1:8642/v1"
 WEATHER = {
     "name": "get_weather",
     "description": "The weather at a place.",

@@ -15,9 +15,11 @@ import httpx2
 import pytest
 import yaml
 
+from mcp_server.settings import Settings
+
 EXAMPLES = Path(__file__).parents[3] / "examples" / "openai_client"
 WAITING_SECONDS = 120
-PREFIX = "http://127.0.0.1:8000"
+PREFIX = f"http://127.0.0.1:{Settings().port}"
 
 
 def loaded(name: str) -> ModuleType:
@@ -40,6 +42,13 @@ def ran(*command: object, cwd: Path | None = None) -> str:
     )
     assert told.returncode == 0, told.stdout + told.stderr
     return told.stdout
+
+
+def test_all_examples_ask_where_a_gateway_listens_by_itself():
+    texts = [one.read_text(encoding="utf-8") for one in EXAMPLES.iterdir() if one.is_file()]
+    asked = [found for text in texts for found in re.findall(r"http://127\.0\.0\.1:\d+", text)]
+    assert len(asked) > 10
+    assert set(asked) == {PREFIX}
 
 
 def test_the_python_client_tours_every_route_with_strict_checks(served):
