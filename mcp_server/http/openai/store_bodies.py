@@ -83,7 +83,7 @@ class SearchRanking(RequestBody):
 
     IGNORED: ClassVar[tuple[str, ...]] = ("ranker", "hybrid_search")
 
-    score_threshold: float = Field(default=0.0, ge=0, le=1)
+    score_threshold: float | None = Field(default=None, ge=0, le=1)
 
 
 _Query = Annotated[str, Field(min_length=1, max_length=stores.LONGEST_QUERY)]
@@ -95,7 +95,8 @@ class SearchBody(RequestBody):
     IGNORED: ClassVar[tuple[str, ...]] = ("rewrite_query",)
 
     query: _Query | Annotated[list[_Query], Field(min_length=1, max_length=stores.MOST_QUERIES)]
-    max_num_results: int = Field(default=10, ge=1, le=stores.MOST_RESULTS)
+    max_num_results: int | None = Field(default=None, ge=1, le=stores.MOST_RESULTS)
+    """None is 10."""
     filters: Filters | None = None
     ranking_options: SearchRanking | None = None
 

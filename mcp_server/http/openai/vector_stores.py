@@ -40,6 +40,7 @@ from mcp_server.plain import seen
 T = TypeVar("T")
 
 _NS = 1_000_000_000
+_RESULTS = 10
 _ONLY_READ = (
     "What is searched is changed by indexing, not here: run `npu-gateway index DIR` or call the "
     "MCP tools index_documents and remove_documents."
@@ -159,8 +160,8 @@ async def _search(call: Call[SearchBody]) -> Response:
     question = Question(
         queries=queries,
         stores=[call.path["store"]],
-        limit=body.max_num_results,
-        threshold=ranking.score_threshold,
+        limit=body.max_num_results or _RESULTS,
+        threshold=ranking.score_threshold or 0.0,
         filters=body.filters,
     )
     found = await stores.search(call.gateway, question, call.tell, call.caller.key_id)

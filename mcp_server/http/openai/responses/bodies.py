@@ -22,10 +22,20 @@ class TextFormat(NamedSchema):
     type: FormatType
 
 
+def _plain_text(value: Any) -> Any:
+    return {"type": "text"} if value is None else value
+
+
+def _empty(value: Any) -> Any:
+    return {} if value is None else value
+
+
 class TextConfig(BaseModel):
     """How the text of an answer is to be."""
 
-    format: TextFormat = Field(default_factory=lambda: TextFormat(type="text"))
+    format: Annotated[
+        TextFormat, BeforeValidator(_plain_text, json_schema_input_type=TextFormat | None)
+    ] = Field(default_factory=lambda: TextFormat(type="text"))
     verbosity: str | None = None
     """Accepted; changes nothing."""
 
@@ -44,7 +54,9 @@ class PromptBody(RequestBody):
     tools: GivenTools = Field(default_factory=list[Any])
     tool_choice: GivenChoice = None
     parallel_tool_calls: bool | None = None
-    text: TextConfig = Field(default_factory=TextConfig)
+    text: Annotated[
+        TextConfig, BeforeValidator(_empty, json_schema_input_type=TextConfig | None)
+    ] = Field(default_factory=TextConfig)
     truncation: Literal["auto", "disabled"] | None = None
     max_output_tokens: TokenLimit | None = None
     previous_response_id: str | None = None

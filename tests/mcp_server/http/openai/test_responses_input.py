@@ -119,6 +119,8 @@ def test_what_cannot_be_served_is_refused_by_its_place(served):
         assert 400 <= refused.status_code < 500, fields
         error = refused.json()["error"]
         assert (error["param"], error["code"]) == (param, code or error["code"]), error
+    for text in (None, {"format": None}):
+        assert served.post("/v1/responses/input_tokens", {"input": "Hi", "text": text}).is_success
     endless = [{"type": "function_call_output", "call_id": "c", "output": "<" * 4_000_000}]
     refused = served.post("/v1/responses/input_tokens", {"input": endless})
     assert refused.json()["error"]["code"] == "context_length_exceeded"

@@ -166,6 +166,13 @@ def test_what_no_filter_can_express_is_refused(client, store):
         assert refused.value.param in (None, "filters") or "filters" in refused.value.param
 
 
+def test_what_is_null_is_as_if_it_were_not_there(served, store):
+    route, ranking = f"/v1/vector_stores/{store.id}/search", {"score_threshold": None}
+    nothing = {"max_num_results": None, "filters": None, "ranking_options": ranking}
+    found = served.post(route, {"query": "sea"} | nothing)
+    assert found.json() == served.post(route, {"query": "sea"}).json()
+
+
 def test_a_search_that_asks_for_nothing_is_refused(served, store):
     for body, param in (
         ({}, "query"),
