@@ -2,9 +2,10 @@
 
 A plan only: it starts nothing, waits for nothing and knows no event loop.
 Rule: a caller who sends thirty calls at once puts them behind each other, not in front of others.
-The calls of one caller are served in order of arrival. When the line is too long, the call that
-came last goes, of the caller who has most calls here: so each call too many costs exactly one, and
-nobody is kept out by a line that somebody else has filled.
+Next is whose last turn is longest ago, so one who sends each call once the one before is answered
+has as many turns as others. The calls of one caller are served in order of arrival. When the line
+is too long, the call that came last goes, of the caller who has most calls here: so each call too
+many costs exactly one, and nobody is kept out by a line that somebody else has filled.
 """
 
 from collections import Counter, deque
@@ -18,7 +19,10 @@ class Turns(Generic[CallT]):
 
     def __init__(self) -> None:
         self._lines: dict[str, deque[CallT]] = {}
-        """Never empty ones, in the order in which callers have their turns."""
+        """Never empty ones."""
+        self._latest: dict[str, int] = {}
+        """The number of the turn that a caller had last."""
+        self._turns = 0
         self._working: Counter[str] = Counter()
         self._waiting = 0
 
@@ -39,12 +43,12 @@ class Turns(Generic[CallT]):
 
     def next(self) -> CallT:
         """Takes the call whose turn it is out of the line (there must be one) and into work."""
-        caller = next(iter(self._lines))
+        caller = min(self._lines, key=lambda one: self._latest.get(one, 0))
         call = self._lines[caller].popleft()
         self._taken_from(caller)
         self._working[caller] += 1
-        if caller in self._lines:
-            self._lines[caller] = self._lines.pop(caller)
+        self._turns += 1
+        self._latest[caller] = self._turns
         return call
 
     def done(self, caller: str) -> None:

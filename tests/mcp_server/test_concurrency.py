@@ -163,14 +163,14 @@ async def serve_all(slots: Admission, callers: str) -> tuple[str, str]:
 
 
 async def test_callers_have_turns_and_each_ones_calls_keep_their_order():
-    assert await serve_all(Admission(1, 32, "full"), "aaaaaabbc") == ("aabcabaaa", "")
+    assert await serve_all(Admission(1, 32, "full"), "aaaaaabbc") == ("abcabaaaa", "")
 
 
 async def test_each_call_too_many_costs_one_and_a_line_filled_by_one_caller_is_open_to_others():
     for callers, served, refused in [
         ("a" * 9 + "aaa", "a" * 9, "aaa"),
-        ("a" * 9 + "bcb", "aabcabaaa", "aaa"),
-        ("a" * 9 + "abab", "aababaaaa", "aaaa"),
+        ("a" * 9 + "bcb", "abcabaaaa", "aaa"),
+        ("a" * 9 + "abab", "ababaaaaa", "aaaa"),
         ("abcdefghi" + "jkl", "abcdefghi", "jkl"),
     ]:
         assert await serve_all(Admission(1, 8, "full"), callers) == (served, refused), callers

@@ -31,7 +31,18 @@ def test_who_comes_back_has_to_wait_for_those_who_are_there():
     turns.join("c", "c")
     assert turns.next() == "b2"
     turns.join("b", "b")
-    assert served(turns) == ["a1", "c", "b"]
+    assert served(turns) == ["c", "a1", "b"]
+
+
+def test_who_waits_for_each_answer_has_as_many_turns_as_who_does_not():
+    turns, order = in_line(*"baaaaa"), ""
+    for _ in range(8):
+        caller = turns.next()[0]
+        order += caller
+        turns.join("a", "a")
+        if order[-2:-1] == "b":
+            turns.join("b", "b")
+    assert order == "babababa"
 
 
 def test_who_leaves_is_not_served():
