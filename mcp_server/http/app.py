@@ -97,7 +97,7 @@ def build(gateway: Gateway, tracing: Tracing = NO_TRACING) -> Guard:
             yield
         await concurrency.run_abandonable(tracing.close)
 
-    rows = [*_rows(gateway), (Route("/mcp", mcp, methods=["GET", "POST", "DELETE"]), _MCP)]
+    rows = [*_rows(gateway), (Route("/mcp", mcp, methods=["GET", "POST"]), _MCP)]
     doors = Doors(rows)
     application = Starlette(
         routes=[route for route, _ in rows],

@@ -90,10 +90,6 @@ class Reservation:
             self._is_settled = True
             self._rates.give_back(self._key_id, self._reserved - tokens_used)
 
-    def headers(self) -> dict[str, str]:
-        """See `Rates.headers`."""
-        return self._rates.headers(self._key_id)
-
 
 class Rates:
     """The buckets of all keys; may be called from any thread."""
