@@ -9,8 +9,9 @@ node and npm are needed for compatcanary. Many of them ask without a limit, and 
 writes until its context is full: start the server with --answer-tokens.
 
 What may fail is in skips.json, each with its reason: a "check" of that name, with that "detail" if
-there is one (a star stands for any text), and only "sometimes" if it hangs on what a model happens
-to write. Ends with 1 if anything else fails, or if something there does not fail any more.
+there is one (a star stands for any text), and only "sometimes" if it hangs on what a model or a
+fuzzer happens to draw. Ends with 1 if anything else fails, or if something there does not fail any
+more.
 """
 
 import argparse
