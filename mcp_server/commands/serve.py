@@ -5,6 +5,7 @@ import importlib
 import logging
 from dataclasses import replace
 
+from engine import memory
 from engine.engine import Engine
 from mcp_server import stdio
 from mcp_server.commands.opening import options
@@ -15,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 def serve(_: argparse.Namespace, settings: Settings) -> int:
     """Serves over stdin and stdout until the host leaves, or over HTTP until a signal."""
+    memory.share_heaps()
     if settings.http:
         # By name: a host that launches this over stdio does not wait for a web server's libraries.
         importlib.import_module("mcp_server.http.serving").serve(opened(settings), settings)

@@ -1,6 +1,7 @@
 """What a freed model took goes back to the system, and the next load finds as much again."""
 
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,40 @@ needs_statm = pytest.mark.skipif(
     not Path("/proc/self/statm").exists(),
     reason="needs POSIX with /proc, where a process sees what memory it holds",
 )
+
+
+_MANY_THREADS = """
+import ctypes, sys, threading
+from engine import memory
+if sys.argv[1] == "shared":
+    assert memory.share_heaps()
+library = ctypes.CDLL(None)
+library.malloc.restype = ctypes.c_void_p
+held, here = [], threading.Barrier(16)
+
+def hold():
+    here.wait()
+    held.append(library.malloc(50_000))
+    here.wait()
+
+threads = [threading.Thread(target=hold) for _ in range(16)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+library.fdopen.restype = ctypes.c_void_p
+file = library.fdopen(1, b"w")
+library.malloc_info(0, ctypes.c_void_p(file))
+library.fflush(ctypes.c_void_p(file))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs POSIX with glibc")
+def test_threads_that_share_heaps_have_two_between_them():
+    def heaps(how: str) -> int:
+        command = [sys.executable, "-c", _MANY_THREADS, how]
+        return subprocess.run(command, capture_output=True, check=True).stdout.count(b"<heap nr=")
+
+    assert heaps("apart") > 2
+    assert heaps("shared") <= 2
 
 
 @needs_statm
