@@ -89,8 +89,13 @@ class Route:
     ) -> http.client.HTTPResponse:
         content = json.dumps(body).encode() if body is not None else None
         headers = {"content-type": "application/json"} if content else {}
-        self._connection.request(method, self._prefix + path, content, headers)
-        return self._connection.getresponse()
+        try:
+            self._connection.request(method, self._prefix + path, content, headers)
+            return self._connection.getresponse()
+        except (ConnectionError, http.client.RemoteDisconnected):
+            self._connection.close()  # It was kept no longer; the next request opens another.
+            self._connection.request(method, self._prefix + path, content, headers)
+            return self._connection.getresponse()
 
 
 @dataclass(frozen=True)
