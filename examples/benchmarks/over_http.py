@@ -209,7 +209,8 @@ def _write(route: Route, model: str) -> Figures:
     for event in route.stream("/chat/completions", body):
         times += [time.perf_counter() for one in event["choices"] if one["delta"].get("content")]
         tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
-    return _rates(began, times, tokens)
+    # A peer that tells no usage sends a token an event.
+    return _rates(began, times, tokens or len(times))
 
 
 def _rates(began: float, times: list[float], tokens: int) -> Figures:
