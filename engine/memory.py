@@ -48,8 +48,8 @@ def share_heaps() -> bool:
     called before there are threads. False where there is nothing to share.
 
     With glibc's up to eight heaps a core, which keep what is freed in them, a server that 64
-    callers asked without pause held 1,100 MB after 5 minutes; with two it held 909 after 4, of
-    which 720 are models and kept prompts (Linux x86-64, examples/benchmarks/http_soak.py).
+    callers asked without pause held 1,100 MB after 5 minutes and 1,171 after 10; with two it held
+    907 to 909 after 4 to 5, still growing (Linux x86-64, examples/benchmarks/http_soak.py).
     """
     if sys.platform == "win32":
         return False
