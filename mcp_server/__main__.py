@@ -153,7 +153,11 @@ def _revoke(parser: argparse.ArgumentParser) -> None:
 
 
 COMMANDS: dict[str, tuple[str, str, Add]] = {
-    "serve": ("serve", "Serve an agent host over stdin and stdout (MCP).", _nothing),
+    "serve": (
+        "serve",
+        "Serve an agent host over stdin and stdout (MCP), or many callers over HTTP.",
+        _nothing,
+    ),
     "demo": ("demo", "Show everything once, on this machine, with real models.", _nothing),
     "pull": ("models", "Fetch models.", _pull),
     "models": ("models", "List known and installed models and which one each tool uses.", _json),
