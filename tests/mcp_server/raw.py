@@ -38,6 +38,7 @@ class RawServer:
         self.lines: list[bytes] = []
         self._errors: list[bytes] = []
         self._incoming: Queue[bytes] = Queue()
+        self._answers: dict[Any, dict[str, Any]] = {}
         self._threads = [
             threading.Thread(target=self._read_lines, daemon=True),
             threading.Thread(target=self._read_errors, daemon=True),
@@ -76,22 +77,25 @@ class RawServer:
         self.send_line(json.dumps(message))
 
     def answer(self, request_id: int) -> dict[str, Any]:
-        """The response to a request; notifications before it are passed over."""
-        while True:
-            try:
-                message = json.loads(self._incoming.get(timeout=TIMEOUT))
-            except Empty:
-                raise AssertionError(f"no answer to {request_id} in {TIMEOUT} s") from None
-            if message.get("id") == request_id:
-                return message
+        """The response to a request, in whatever order responses come; notifications are left."""
+        while request_id not in self._answers:
+            self._take_line(f"no answer to {request_id}")
+        return self._answers.pop(request_id)
 
     def told(self, *parts: bytes) -> None:
-        """Waits for a line with all of these in it; answers before it are passed over."""
+        """Waits for a line with all of these in it."""
         while not any(all(part in line for part in parts) for line in self.lines):
-            try:
-                self._incoming.get(timeout=TIMEOUT)
-            except Empty:
-                raise AssertionError(f"no line with {parts} in {TIMEOUT} s") from None
+            self._take_line(f"no line with {parts}")
+
+    def _take_line(self, failure: str) -> None:
+        try:
+            line = self._incoming.get(timeout=TIMEOUT)
+        except Empty:
+            raise AssertionError(f"{failure} in {TIMEOUT} s") from None
+        with suppress(ValueError):
+            message = json.loads(line)
+            if "method" not in message:
+                self._answers[message.get("id")] = message
 
     def ask(self, request_id: int, method: str, params: dict[str, Any] | None = None) -> Any:
         self.send(method, params, id=request_id)
