@@ -135,6 +135,16 @@ def _calibrate(parser: argparse.ArgumentParser) -> None:
     _json(parser)
 
 
+def _config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "agent_host",
+        metavar="HOST",
+        nargs="?",
+        default="",
+        help="such as claude-code or vscode (default: list them all)",
+    )
+
+
 def _create(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="whose it is, for the list of keys")
     parser.add_argument(
@@ -158,6 +168,7 @@ COMMANDS: dict[str, tuple[str, str, Add]] = {
         "Serve an agent host over stdin and stdout (MCP), or many callers over HTTP.",
         _nothing,
     ),
+    "config": ("config", "Print what to paste into an agent host, with the command.", _config),
     "demo": ("demo", "Show everything once, on this machine, with real models.", _nothing),
     "pull": ("models", "Fetch models.", _pull),
     "models": ("models", "List known and installed models and which one each tool uses.", _json),

@@ -22,12 +22,12 @@ from mcp_server.options import BadSetting, Use, option
 MB = 1_000_000
 _MOST_MB = 16_000_000
 _EMBEDDING_COMMANDS = frozenset(
-    ["serve", "index", "reindex", "watch", "search", "embed", "doctor", "calibrate"]
+    ["serve", "config", "index", "reindex", "watch", "search", "embed", "doctor", "calibrate"]
 )
 _EMBEDDING = Use(_EMBEDDING_COMMANDS)
 _MODELS = Use(_EMBEDDING_COMMANDS | {"generate"})
-_ANSWERING = Use(frozenset(["serve", "generate", "doctor"]))
-_SERVING = Use(frozenset(["serve"]))
+_ANSWERING = Use(frozenset(["serve", "config", "generate", "doctor"]))
+_SERVING = Use(frozenset(["serve", "config"]))
 _HTTP = Use(frozenset(["serve"]), needs="http")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 POLICIES = ("auto", "npu", "cpu")

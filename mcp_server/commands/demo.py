@@ -6,10 +6,7 @@ step fails or a question is answered from the wrong document.
 """
 
 import argparse
-import json
-import shutil
 import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Generator
@@ -28,7 +25,10 @@ from rich.console import Console
 from engine.errors import EngineError, ModelMissing
 from engine.models import catalog, installed
 from engine.models.spec import Task
+from mcp_server.agent_hosts.snippets import snippet
+from mcp_server.agent_hosts.table import BY_NAME
 from mcp_server.commands import models
+from mcp_server.commands.config import launch
 from mcp_server.commands.opening import results
 from mcp_server.settings import Settings
 
@@ -89,20 +89,13 @@ def demo(_: argparse.Namespace, settings: Settings) -> int:
                 raise
             raise DemoFailed(f"The demo ended early: {error}") from group
     console.print("\n[bold green]Done.[/] To give an agent host these tools, paste this into it:")
-    console.print_json(json.dumps(host_configuration(settings)))
+    console.print_json(snippet(BY_NAME["claude-desktop"], launch(settings)))
     console.print(
-        "--root names a folder the agent may index; add more, or leave it out.", style="dim"
+        "--root names a folder the agent may index; add more, or leave it out. For other hosts: "
+        "npu-gateway config",
+        style="dim",
     )
     return 0
-
-
-def host_configuration(settings: Settings) -> dict[str, Any]:
-    """What most hosts take: this installation's absolute command, the settings chosen here."""
-    script = shutil.which("npu-gateway", path=sysconfig.get_path("scripts"))
-    start = [script] if script else [sys.executable, "-m", "mcp_server"]
-    chosen = replace(settings, root=settings.root or (Path.home() / "Documents",))
-    arguments = [*start[1:], "serve", *chosen.arguments("serve")]
-    return {"mcpServers": {"npu-gateway": {"command": start[0], "args": arguments}}}
 
 
 def _fetch_models(stage: Stage, settings: Settings) -> None:

@@ -1,0 +1,76 @@
+"""The command config: what to paste into an agent host so that it starts this installation.
+
+What is pasted goes to stdout, where to paste it to stderr.
+"""
+
+import argparse
+import difflib
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from mcp_server.agent_hosts import launching
+from mcp_server.agent_hosts.launching import Installation, Launch
+from mcp_server.agent_hosts.snippets import snippet
+from mcp_server.agent_hosts.table import BY_NAME, HOSTS, LINUX, MACOS, WINDOWS, AgentHost
+from mcp_server.commands.opening import notes
+from mcp_server.settings import BadSetting, Settings
+
+SYSTEM = {"darwin": MACOS, "win32": WINDOWS}.get(sys.platform, LINUX)
+
+
+def config(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Prints a host's snippet, or without a host the names there are."""
+    if not arguments.agent_host:
+        sys.stdout.writelines(f"{host.name:<16}{host.title}\n" for host in HOSTS)
+        return 0
+    host = chosen(arguments.agent_host)
+    starting = launch(settings)
+    sys.stdout.write(snippet(host, starting))
+    sys.stdout.flush()
+    notes().print(_where(host, starting), markup=False, soft_wrap=True)
+    return 0
+
+
+def launch(settings: Settings, installation: Installation | None = None) -> Launch:
+    """What starts this installation over stdin and stdout with the settings chosen here.
+
+    Args:
+        settings: Without a --root, the user's folder of documents is one.
+        installation: How this program came onto the machine; default: looked up.
+    """
+    local = replace(settings, http=False, root=settings.root or (Path.home() / "Documents",))
+    # A file of settings may switch HTTP on, and only the environment switches it off again.
+    env = {"NPU_GATEWAY_HTTP": "0"} if settings.http else None
+    return (installation or launching.here()).launch(local.arguments("serve"), env)
+
+
+def chosen(name: str) -> AgentHost:
+    """The host of a name, written in capitals, with spaces or neither.
+
+    Raises:
+        BadSetting: There is none; the text names the nearest and all.
+    """
+    word = "-".join(name.lower().replace("_", " ").split())
+    found = BY_NAME.get(word) or BY_NAME.get(word.replace("-", ""))
+    if found:
+        return found
+    near = difflib.get_close_matches(word, BY_NAME, n=2)
+    offer = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise BadSetting(f"There is no host {name!r}.{offer} Known are {', '.join(BY_NAME)}.")
+
+
+def _where(host: AgentHost, launch: Launch) -> str:
+    """What to do with the lines on stdout."""
+    lines = [
+        f"Paste this into {host.files[SYSTEM]}; where {host.key} is there already, add "
+        f"the entry to it. Then restart {host.title}.",
+        host.advice,
+    ]
+    if host.adds and not launch.env:
+        words = (*host.adds, launch.command, *launch.args)
+        in_shell = subprocess.list2cmdline(words) if SYSTEM == WINDOWS else shlex.join(words)
+        lines.append(f"Or for all projects, in a terminal:\n  {in_shell}")
+    return "\n".join(lines)
