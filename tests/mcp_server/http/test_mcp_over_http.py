@@ -10,6 +10,7 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from engine import __version__
 from mcp_server.http.parsing import MOST_BYTES
 from mcp_server.keys import Keys
 from mcp_server.server import build_over
@@ -35,6 +36,8 @@ async def test_a_search_over_http_finds_what_it_finds_in_memory(served, era):
     async with connected(served.url, era) as client:
         over_http = await client.call_tool("semantic_search", question)
         names = {tool.name for tool in (await client.list_tools()).tools}
+        assert client.server_info.version == __version__
+        assert "Indexed now: 3 documents in 1 collection" in client.instructions
     async with Client(build_over(served.gateway, read_only=False), mode=era) as client:
         in_memory = await client.call_tool("semantic_search", question)
         assert names == {tool.name for tool in (await client.list_tools()).tools}
@@ -84,6 +87,7 @@ async def test_only_a_key_of_scope_admin_is_offered_what_changes_the_index(serve
                 names = {tool.name for tool in (await client.list_tools()).tools}
                 assert names & CHANGING == changing
                 assert "semantic_search" in names
+                assert ("index_documents" in client.instructions) == bool(changing)
                 called = await client.call_tool("index_documents", {"path": str(home.documents)})
                 assert called.is_error == (not changing)
         assert len(running.gateway.engine.library.collections()) == 1
