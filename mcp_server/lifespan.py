@@ -25,6 +25,7 @@ from mcp_server.measures import NOBODY, Embedded, Measures, Placed, Searched
 from mcp_server.rendering import count
 from mcp_server.results import ModelsInfo, StatusResult
 from mcp_server.settings import Settings
+from mcp_server.subscribers import Subscribers
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +103,8 @@ class Gateway:
         """Whether no new work is taken; set by a server that is about to end."""
         self.stopping = Event()
         """Set when answers that are still being written have to end."""
+        self.subscribers = Subscribers()
+        """Who is told of changes, on all servers over this gateway."""
         self._loading = Loading()
 
     def models_info(self) -> ModelsInfo:

@@ -7,7 +7,7 @@ from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.mcpserver import MCPServer
 
 from engine.engine import Engine
-from mcp_server import background, instructions, prompts, resources
+from mcp_server import background, changes, instructions, prompts, resources
 from mcp_server.lifespan import Background, Gateway
 from mcp_server.settings import Settings
 from mcp_server.tools import documents, embed, generate, indexing, search, status
@@ -52,7 +52,7 @@ def build_over(gateway: Gateway, *, read_only: bool) -> MCPServer[Gateway]:
 
 def running(gateway: Gateway, *more: Background) -> AbstractAsyncContextManager[Gateway]:
     """A gateway with all it does beside the conversation, and `more`, within the block."""
-    return gateway.running(*background.work(gateway.settings), *more)
+    return gateway.running(changes.tell, *background.work(gateway.settings), *more)
 
 
 def _built(
@@ -68,6 +68,7 @@ def _built(
         tools=list(tools),
         lifespan=lifespan,
         cache_hints=_MAY_BE_KEPT,
+        subscriptions=gateway.subscribers,
         middleware=[instructions.Instructions(gateway, names)],
     )
     resources.add_to(server, gateway)

@@ -2,15 +2,17 @@
 
 import json
 import logging
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
 import httpx2
 import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.server.subscriptions import ResourceUpdated
 
 from engine import __version__
+from mcp_server.changes import INDEX
 from mcp_server.http.parsing import MOST_BYTES
 from mcp_server.keys import Keys
 from mcp_server.server import build_over
@@ -94,3 +96,21 @@ async def test_only_a_key_of_scope_admin_is_offered_what_changes_the_index(serve
         async with httpx2.AsyncClient() as http:
             refused = await http.post(f"{running.url}/mcp", json={})
         assert refused.status_code == 401
+
+
+async def test_a_key_that_may_only_read_hears_what_another_has_indexed(serve, home):
+    keys = Keys(home.settings.keys_file)
+    admin, _ = keys.create("admin", ["infer", "search", "admin"])
+    usual, _ = keys.create("usual")
+    async with AsyncExitStack() as held:
+        running = held.enter_context(serve())
+        indexer = await held.enter_async_context(connected(running.url, "legacy", admin))
+        client = await held.enter_async_context(connected(running.url, "auto", usual))
+        heard = await held.enter_async_context(client.listen(resource_subscriptions=[INDEX]))
+        await indexer.call_tool("index_documents", {"path": str(home.documents)})
+        with anyio.fail_after(60):
+            async for event in heard:
+                assert event == ResourceUpdated(INDEX)
+                read = await client.read_resource(INDEX, cache_mode="bypass")
+                if json.loads(read.contents[0].text)["index"]["embedded"] == 3:
+                    break
