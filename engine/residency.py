@@ -9,6 +9,7 @@ says when to look for idle models.
 import threading
 import time
 from collections.abc import Callable
+from copy import copy
 from types import TracebackType
 from typing import Generic, Literal, Protocol, TypeVar
 
@@ -162,7 +163,8 @@ class Resident(Generic[ModelT]):
             self.state, self.activity, self.failure = before
             raise
         except EngineError as error:
-            self.state, self.activity, self.failure = "failed", "", error
+            # A copy, for what was raised holds all that was at hand, the failure before included.
+            self.state, self.activity, self.failure = "failed", "", copy(error)
             raise
         except BaseException:
             self.state, self.activity = "failed", ""

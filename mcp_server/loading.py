@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from anyio import Event, move_on_after
 from anyio.abc import TaskGroup
 
-from engine.errors import EngineError
+from engine.errors import EngineError, again
 from engine.residency import Closable, Lease, Resident
 from mcp_server import concurrency
 
@@ -97,7 +97,7 @@ class Loading:
                     await load.ended.wait()
                     break
             if load.failure is not None:
-                raise load.failure
+                raise again(load.failure)
             return place.lease_loaded()
         finally:
             load.waiting -= 1

@@ -1,7 +1,9 @@
 """A model is loaded once, however many ask, and a failure does not last for ever."""
 
+import gc
 import sys
 import threading
+import weakref
 
 import pytest
 
@@ -76,6 +78,23 @@ def test_a_failure_is_remembered_and_the_next_use_tries_again():
     assert str(place.failure) == "pull it"
     assert isinstance(got(place), Model)
     assert place.failure is None
+
+
+def test_failures_leave_nothing_behind_but_the_last_sentence():
+    raised: list[weakref.ref[Exception]] = []
+
+    def load(report):
+        error = ModelMissing("pull it")
+        raised.append(weakref.ref(error))
+        raise error from OSError("no such file")
+
+    place = Resident("model", load)
+    for _ in range(3):
+        with pytest.raises(ModelMissing):
+            got(place)
+    gc.collect()
+    assert [error() for error in raised] == [None] * 3
+    assert str(place.failure) == "pull it"
 
 
 def test_what_the_load_reports_is_its_activity():
