@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
+from typing import TextIO
 
 from rich.console import Console
 
@@ -20,6 +21,7 @@ from engine.corpus import KINDS
 from engine.errors import EngineError
 from mcp_server import settings
 from mcp_server.http import logs
+from mcp_server.launcher import start
 from mcp_server.plain import plain
 
 Add = Callable[[argparse.ArgumentParser], object]
@@ -225,6 +227,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command != "serve":
         _keep_stdout_for_results()
         _use_utf8()
+    elif sys.stdout is None or _is_descriptor_1(sys.stdout):
+        start.taken()
     errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
     try:
         chosen = settings.read(arguments, arguments.command)
@@ -256,11 +260,18 @@ def _keep_stdout_for_results() -> None:
     if sys.platform == "win32":
         return
     with contextlib.suppress(OSError, ValueError):
-        if sys.stdout.fileno() == 1:
+        if _is_descriptor_1(sys.stdout):
             sys.stdout.flush()
             kept = os.dup(1)
             os.dup2(2, 1)
             sys.stdout = os.fdopen(kept, "w", buffering=1 if os.isatty(kept) else -1)
+
+
+def _is_descriptor_1(stream: TextIO) -> bool:
+    try:
+        return stream.fileno() == 1
+    except (OSError, ValueError):
+        return False
 
 
 def _use_utf8() -> None:

@@ -22,6 +22,14 @@ SIGNALS = tuple(
 """By which a server is told to end, as far as this system has them."""
 
 
+_under_way = threading.Lock()
+
+
+def heeded() -> list[int]:
+    """The signals to end at: whoever started this may have it ignore some, as nohup does."""
+    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 def status_of(number: int) -> int:
     """The exit status of a process that ends at once because of a signal."""
     return 0 if number == signal.SIGTERM else 128 + number
@@ -30,11 +38,13 @@ def status_of(number: int) -> int:
 def end(engine: Engine, code: int) -> None:
     """Closes what closes quickly, then ends the process without waiting for worker threads.
 
-    A signal may come while the very thread that serves it holds what closing waits for.
+    A signal may come while the very thread that serves it holds what closing waits for. Whoever
+    comes second, ends it at once.
     """
-    closing = threading.Thread(target=engine.close, args=[_CLOSING_SECONDS], daemon=True)
-    closing.start()
-    closing.join(_CLOSING_SECONDS)
+    if _under_way.acquire(blocking=False):
+        closing = threading.Thread(target=engine.close, args=[_CLOSING_SECONDS], daemon=True)
+        closing.start()
+        closing.join(_CLOSING_SECONDS)
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.flush()
     os._exit(code)

@@ -1,13 +1,13 @@
 """Serves over stdin and stdout; keeps all else off them; ends when its host does.
 
-stdout belongs to JSON-RPC from the first line to the last: the SDK moves file descriptor 1 to
-stderr while it serves, and nothing is printed before. The process ends at the end of stdin, at a
-signal, or when its parent is gone, whatever a worker thread is doing.
+The process ends at the end of stdin, when nobody reads stdout, at a signal, or when the host or a
+program between has ended, whatever a worker thread is doing and whether the host reads or not.
 """
 
 import logging
 import os
 import signal
+import threading
 from types import FrameType
 
 import anyio
@@ -15,37 +15,51 @@ from anyio import create_task_group, sleep
 
 from engine.engine import Engine
 from mcp_server import ending, server
+from mcp_server.launcher import ancestry, start, streams
+from mcp_server.launcher.start import Start
 from mcp_server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _PARENT_CHECK_SECONDS = 2
 
+_END_SECONDS = 1.0
+"""After the end of stdin, for everything but closing; then the process ends, whatever hangs."""
+
 
 def serve(engine: Engine, settings: Settings) -> None:
     """Serves until the host leaves; does not return, the process ends here."""
+    given = start.taken()
     _end_on_signals(engine)
+    if os.isatty(given.reading):
+        logger.warning("Speaking MCP with this terminal, as agent hosts do; Ctrl-C ends it.")
     try:
-        anyio.run(_serve, engine, settings)
+        anyio.run(_serve, engine, settings, given)
     except BaseException:
         logger.exception("The server stopped")
         ending.end(engine, 1)
     ending.end(engine, 0)
 
 
-async def _serve(engine: Engine, settings: Settings) -> None:
-    built = server.build(engine, settings)
+async def _serve(engine: Engine, settings: Settings, given: Start) -> None:
+    # MCPServer itself takes no streams but the SDK's own; the official client does the same.
+    built = server.build(engine, settings)._lowlevel_server  # pyright: ignore[reportPrivateUsage]
+    late = threading.Timer(_END_SECONDS, ending.end, [engine, 0])
+    late.daemon = True
     async with create_task_group() as tasks:
-        if os.name == "posix":
-            tasks.start_soon(_end_with_parent, engine)
-        await built.run_stdio_async()
+        tasks.start_soon(_end_with_host, engine, given)
+        async with streams.opened(given, late.start, lambda: ending.end(engine, 0)) as (
+            incoming,
+            outgoing,
+        ):
+            await built.run(incoming, outgoing, built.create_initialization_options())
         tasks.cancel_scope.cancel()
 
 
-async def _end_with_parent(engine: Engine) -> None:
-    """Ends the process when the one that started it has ended (POSIX)."""
-    parent = os.getppid()
-    while os.getppid() == parent:  # noqa: ASYNC110 - nothing tells a process of its parent's end.
+async def _end_with_host(engine: Engine, given: Start) -> None:
+    """Ends the process when one of those through whom it was started has ended."""
+    are_there = ancestry.watch(given)
+    while are_there():  # noqa: ASYNC110 - nothing tells a process of another's end.
         await sleep(_PARENT_CHECK_SECONDS)
     logger.warning("The process that started this server is gone; ending.")
     ending.end(engine, 0)
@@ -55,5 +69,5 @@ def _end_on_signals(engine: Engine) -> None:
     def ended(number: int, _: FrameType | None) -> None:
         ending.end(engine, ending.status_of(number))
 
-    for number in ending.SIGNALS:
+    for number in ending.heeded():
         signal.signal(number, ended)

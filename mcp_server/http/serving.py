@@ -100,8 +100,7 @@ class Server(uvicorn.Server):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        heeded = [one for one in ending.SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
-        before = {number: signal.signal(number, self.handle_exit) for number in heeded}
+        before = {number: signal.signal(number, self.handle_exit) for number in ending.heeded()}
         try:
             yield
         finally:

@@ -65,8 +65,11 @@ class RawServer:
         return b"".join(self._errors).decode()
 
     def send_line(self, line: str) -> None:
+        self.send_bytes(line.encode())
+
+    def send_bytes(self, line: bytes) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.write(line + b"\n")
         self.process.stdin.flush()
 
     def send(self, method: str, params: dict[str, Any] | None = None, **fields: Any) -> None:

@@ -57,8 +57,11 @@ HANDSHAKES = {
 """What is answered to each version that is asked for."""
 
 
-def test_each_handshake_version_is_answered_in_kind(flags):
+def test_each_handshake_version_is_answered_in_kind_and_little_before_it(flags):
     with raw_server(*flags) as server:
+        assert server.ask(1, "tools/list")["error"]["code"] == -32602
+        assert server.ask(2, "no/such/method")["error"]["code"] == -32601
+        assert server.ask(3, "ping")["result"] == {}
         results = {asked: server.initialize(asked)["result"] for asked in HANDSHAKES}
     assert {asked: each["protocolVersion"] for asked, each in results.items()} == HANDSHAKES
     for result in results.values():
@@ -172,12 +175,12 @@ def test_a_model_installed_meanwhile_is_used_without_a_restart(tmp_path, models_
 
 def test_numpy_and_the_runtime_are_imported_before_the_transport_opens(flags):
     code = (
-        "import sys, mcp.server.stdio as s\n"
+        "import sys\n"
+        "from mcp_server.launcher import streams\n"
         "def opened(*a, **k):\n"
         "    print(sorted({'numpy', 'onnxruntime'} & set(sys.modules)), file=sys.stderr)\n"
         "    sys.stderr.flush(); import os; os._exit(0)\n"
-        "import mcp.server.mcpserver.server as m\n"
-        "m.stdio_server = opened\n"
+        "streams.opened = opened\n"
         "from mcp_server.__main__ import main\n"
         f"main(['serve', *{flags!r}])\n"
     )
@@ -185,15 +188,48 @@ def test_numpy_and_the_runtime_are_imported_before_the_transport_opens(flags):
     assert "['numpy', 'onnxruntime']" in result.stderr
 
 
-BAD_LINES = ["{", "[]", "null", '{"jsonrpc":"2.0"}', "\x00\xff", '{"id":1,"method":7}', ""]
+BAD_LINES = {
+    b"{": -32700,
+    b"\x00\xff": -32700,
+    b"[" * 100_000: -32700,
+    b'[{"jsonrpc":"2.0","id":1,"method":"ping"}]': -32600,
+    b"null": -32600,
+    b'{"jsonrpc":"2.0"}': -32600,
+    b'{"jsonrpc":"2.0","id":null,"method":"ping"}': -32600,
+    b'{"method":"ping","params":{"a":"' + b"x" * 5_000_000 + b'"},"id":901}': -32600,
+    b'{"id":902,"method":7}': -32600,
+    b'{"jsonrpc":"2.0","id":903,"method":"ping","params":[]}': -32602,
+    b"": None,
+    b'{"jsonrpc":"2.0","method":"notifications/unheard/of","params":{"a":1}}': None,
+    b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"any"}}': None,
+    b'{"jsonrpc":"2.0","method":"notifications/progress","params":{}}': None,
+    b'{"jsonrpc":"2.0","id":77,"result":{}}': None,
+}
+"""What is answered to each; None for nothing."""
 
 
-def test_a_bad_line_stops_nothing(flags, era):
+def test_a_bad_line_is_answered_and_stops_nothing(flags, era):
     with raw_server(*flags, era=era) as server:
+        for line in BAD_LINES:  # First before the era is known.
+            server.send_bytes(line)
         server.hello()
         for number, line in enumerate(BAD_LINES, 7):
-            server.send_line(line)
-            assert server.ask(number, "tools/list")["result"]["tools"], line
+            server.send_bytes(line)
+            assert server.ask(number, "tools/list")["result"]["tools"], line[:80]
+        for _ in range(2):
+            server.send("tools/list", id=50)  # The same id twice at once.
+        unknown = server.ask(51, "no/such/method")["error"]
+        assert server.answer(50)["result"]
+        server.close_stdin()
+        assert server.ended() == 0
+        assert "Traceback" not in server.errors
+    answers = [json.loads(line) for line in server.lines]
+    assert unknown["code"] == -32601
+    refused = [each["error"]["code"] for each in answers if "error" in each]
+    expected = [code for code in BAD_LINES.values() if code] * 2
+    assert sorted(refused) == sorted([*expected, unknown["code"]])
+    named = [each["id"] for each in answers if "error" in each and each["id"] is not None]
+    assert sorted(named) == sorted([901, 902, 903] * 2 + [51])
 
 
 def test_the_end_of_stdin_ends_an_idle_server(flags, era):

@@ -1,0 +1,74 @@
+"""Start: the pipes and the parent that this process was given, taken before anything else runs.
+
+stdin and stdout belong to JSON-RPC. They are moved to descriptors that nobody else knows; in their
+place are the null device and stderr, for good: what libraries, children and programs at exit read
+or print there never meets the protocol. Rule: descriptors 0 to 2 are always open, so that no file
+ever gets the number that native code prints on.
+"""
+
+import functools
+import os
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+
+if sys.platform == "win32":
+    import ctypes
+    import msvcrt
+
+    _SLOTS = {0: -10, 1: -11}
+    """winbase.h: STD_INPUT_HANDLE and STD_OUTPUT_HANDLE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a process has from whoever started it."""
+
+    reading: int
+    """Descriptor of what was stdin."""
+    writing: int
+    """Descriptor of what was stdout."""
+    parent: int
+    """The process that had started this one, when it was first asked."""
+
+
+@functools.cache
+def taken() -> Start:
+    """Takes both pipes; later calls get the same ones.
+
+    What Python has buffered for stdout goes to stderr.
+    """
+    parent = os.getppid()
+    for descriptor in (0, 1, 2):
+        _keep_open(descriptor)
+    reading, writing = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    _put(nothing, 0)
+    os.close(nothing)
+    _put(2, 1)
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stdout.flush()
+    sys.stdout = sys.stderr
+    if sys.platform != "win32":
+        # A host may have left its own end's mode on what it shares with us.
+        for descriptor in (reading, writing):
+            os.set_blocking(descriptor, True)
+    return Start(reading, writing, parent)
+
+
+def _keep_open(descriptor: int) -> None:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        opened = os.open(os.devnull, os.O_RDWR)
+        if opened != descriptor:
+            os.dup2(opened, descriptor)
+            os.close(opened)
+
+
+def _put(source: int, descriptor: int) -> None:
+    os.dup2(source, descriptor)
+    if sys.platform == "win32":
+        # Native code asks Windows for its standard handles, not the C library.
+        slot, handle = _SLOTS[descriptor], msvcrt.get_osfhandle(descriptor)
+        ctypes.WinDLL("kernel32").SetStdHandle(ctypes.c_uint32(slot), ctypes.c_void_p(handle))
