@@ -62,6 +62,8 @@ def _linux_resident() -> int:
 
 
 def _posix_physical() -> int:
+    if sys.platform == "win32":
+        return 0
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -13,11 +13,16 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import suppress
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Pipe
 from typing import Any, Self
 
 from engine.documents.contents import Moment, Unsettled
 from engine.documents.readers.interface import Block, Heading, Reading, Unreadable, split_lines
+
+if sys.platform == "win32":
+    from multiprocessing.connection import PipeConnection as PipeEnd
+else:
+    from multiprocessing.connection import Connection as PipeEnd
 
 _PROGRAM = (sys.executable, "-P", "-m", "engine.documents.reading_program")
 
@@ -53,7 +58,7 @@ class ReadingProcess:
         """
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
-        self._connection: Connection | None = None
+        self._connection: PipeEnd | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -113,7 +118,7 @@ class ReadingProcess:
                 self._kill()
         return _reading(answer)
 
-    def _connected(self) -> Connection:
+    def _connected(self) -> PipeEnd:
         if self._process and self._process.poll() is not None:
             self._kill()
         if not self._connection:
@@ -135,7 +140,7 @@ class ReadingProcess:
             )
         self._connection = ours
 
-    def _received(self, connection: Connection, seconds: float) -> Generator[None, None, bytes]:
+    def _received(self, connection: PipeEnd, seconds: float) -> Generator[None, None, bytes]:
         """The next message; ticks until it comes."""
         end = time.monotonic() + seconds
         while not connection.poll(min(_TICK, max(0.0, end - time.monotonic()))):

@@ -13,7 +13,6 @@ import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from multiprocessing.connection import Connection
 
 from engine.documents import kinds
 from engine.documents.contents import Unsettled, read_contents
@@ -21,9 +20,10 @@ from engine.documents.readers.interface import Heading, Reader, Reading, Unreada
 
 if sys.platform == "win32":
     import msvcrt
-    from multiprocessing.connection import PipeConnection
+    from multiprocessing.connection import PipeConnection as PipeEnd
 else:
     import resource
+    from multiprocessing.connection import Connection as PipeEnd
 
 _READERS = "engine.documents.readers"
 
@@ -42,7 +42,7 @@ _LONGEST_REASON = 200
 def main() -> None:
     """Answers until the pipe is closed."""
     _limit()
-    connection = _opened(int(sys.argv[1]))
+    connection = PipeEnd(int(sys.argv[1]))
     with suppress(EOFError, OSError):
         while True:
             request = json.loads(connection.recv_bytes())
@@ -61,7 +61,7 @@ def _end_after(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
-def _answer(path: str, sha256: str, connection: Connection) -> Mapping[str, object]:
+def _answer(path: str, sha256: str, connection: PipeEnd) -> Mapping[str, object]:
     """Reads a document as it was when it had that hash; says before that it begins now."""
     kind = kinds.kind_of(path)
     try:
@@ -129,10 +129,6 @@ def _limit() -> None:
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
-
-
-def _opened(handle: int) -> Connection:
-    return PipeConnection(handle) if sys.platform == "win32" else Connection(handle)
 
 
 if __name__ == "__main__":
