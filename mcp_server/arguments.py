@@ -10,6 +10,9 @@ from pydantic.json_schema import SkipJsonSchema
 
 from engine.search.search import Mode
 
+LONGEST_RUN = 3_600
+"""Seconds that one call may index."""
+
 RESULT_CHARACTERS = 50_000
 """A host puts a larger result into a file that the model does not read."""
 
@@ -59,7 +62,7 @@ Include = Annotated[list[str], Field(description="As in .gitignore: *.md", max_l
 Exclude = Annotated[list[str], Field(description="As in .gitignore.", max_length=1_000)]
 MaxSeconds = Annotated[
     int,
-    Field(description="Stops then; call again to go on.", ge=1, le=3_600),
+    Field(description="Stops then; call again to go on.", ge=1, le=LONGEST_RUN),
 ]
 Cursor = Annotated[str, Field(description="next_cursor of the last page.", max_length=20_000)]
 PageLimit = Annotated[int, Field(description="A page, 1 to 200.", ge=1, le=200)]

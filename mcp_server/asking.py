@@ -5,6 +5,7 @@ Knows no wire. Over stdio there is one asker, whose tokens nobody counts.
 
 from typing import Any, Protocol
 
+from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver.context import Context
 
 
@@ -28,6 +29,14 @@ class Asker(Protocol):
         """Takes note of tokens that were used."""
         ...
 
+    def stay(self) -> None:
+        """Work for them goes on after their request was answered, until `settle`."""
+        ...
+
+    def settle(self) -> None:
+        """Work is done: gives back what was reserved and not spent, once all of it is."""
+        ...
+
 
 class _Host:
     """Whoever has started a server over stdio."""
@@ -40,11 +49,22 @@ class _Host:
     def spend(self, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
         """Not counted."""
 
+    def stay(self) -> None:
+        """Nothing is reserved."""
+
+    def settle(self) -> None:
+        """Nothing is given back."""
+
 
 _HOST: Asker = _Host()
 
 
 def asker(context: Context[Any, Any]) -> Asker:
-    """Who sent the call that a tool was given as a context: over HTTP, the visit of the guard."""
-    request = context.request_context.request
-    return _HOST if request is None else request.scope["state"]["visit"]
+    """Who sent the call that a tool was given as a context."""
+    return sender(context.request_context)
+
+
+def sender(ctx: ServerRequestContext[Any, Any]) -> Asker:
+    """Who sent a request: over HTTP, the visit of the guard; where nobody guards, anybody is one
+    and the same."""
+    return _HOST if ctx.request is None else ctx.request.scope.get("state", {}).get("visit", _HOST)

@@ -26,6 +26,7 @@ from mcp_server.rendering import count
 from mcp_server.results import ModelsInfo, StatusResult
 from mcp_server.settings import Settings
 from mcp_server.subscribers import Subscribers
+from mcp_server.tasks.store import Tasks
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +106,8 @@ class Gateway:
         """Set when answers that are still being written have to end."""
         self.subscribers = Subscribers()
         """Who is told of changes, on all servers over this gateway."""
+        self.tasks = Tasks()
+        """Calls that go on after their request was answered."""
         self._loading = Loading()
 
     def models_info(self) -> ModelsInfo:
@@ -242,7 +245,8 @@ class Gateway:
             background: What else is done meanwhile, and stopped in the end.
         """
         async with create_task_group() as tasks:
-            self._loading.tasks = tasks
+            self._loading.tasks = self.tasks.group = tasks
+            tasks.start_soon(self.tasks.keep_forgetting)
             tasks.start_soon(self._load_all)
             for work in background:
                 tasks.start_soon(work, self)

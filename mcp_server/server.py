@@ -10,6 +10,7 @@ from engine.engine import Engine
 from mcp_server import background, changes, instructions, prompts, resources
 from mcp_server.lifespan import Background, Gateway
 from mcp_server.settings import Settings
+from mcp_server.tasks.extension import TasksExtension, check_listeners
 from mcp_server.tools import documents, embed, generate, indexing, search, status
 from mcp_server.tools.making import GatewayTool
 
@@ -66,6 +67,8 @@ def _built(
         instructions=instructions.text(instructions.NOT_KNOWN, names),
         version=gateway.engine.version,
         tools=list(tools),
+        extensions=[TasksExtension(gateway.tasks)],
+        middleware=[check_listeners],
         lifespan=lifespan,
         cache_hints=_MAY_BE_KEPT,
         subscriptions=gateway.subscribers,

@@ -57,6 +57,8 @@ class Visit:
     """What a model does for it, in OpenTelemetry's words: chat, embeddings…"""
     model: str = ""
     """The one that does it; known here once it is known to exist."""
+    _work: int = 1
+    """What has not ended yet: the request, and tasks that it began."""
 
     @property
     def name(self) -> str:
@@ -77,9 +79,15 @@ class Visit:
         """
         self.reservation.take(tokens)
 
+    def stay(self) -> None:
+        """Work for it goes on after its answer, until `settle` was called once more."""
+        self._work += 1
+
     def settle(self) -> None:
-        """Gives back what was reserved and not spent; called once all is done."""
-        self.reservation.settle(self.spent.prompt_tokens + self.spent.completion_tokens)
+        """Work is done: gives back what was reserved and not spent, once all of it is."""
+        self._work -= 1
+        if not self._work:
+            self.reservation.settle(self.spent.prompt_tokens + self.spent.completion_tokens)
 
 
 class Patience:

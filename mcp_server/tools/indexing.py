@@ -17,6 +17,7 @@ from mcp_server import rendering, reports
 from mcp_server.lifespan import Gateway
 from mcp_server.results import IndexResult, RemoveResult
 from mcp_server.roots import allowed, allowed_among
+from mcp_server.tasks.extension import may_last
 from mcp_server.tools.making import GatewayTool, answer, tool
 
 _SHOWN_FILES = 20
@@ -41,7 +42,7 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
         folder = await gateway.read(lambda: allowed(path, roots)) if path else None
         wishes = Wishes(name or None, tuple(include) or None, tuple(exclude) or None)
         steps = await gateway.read(lambda: _steps(gateway, folder, wishes))
-        return await _answer(gateway, steps, context, max_seconds)
+        return await _answer(gateway, steps, context, _seconds(context, max_seconds))
 
     async def remove_documents(
         document_ids: words.DocumentIds,
@@ -73,6 +74,12 @@ def _steps(gateway: Gateway, folder: Path | None, wishes: Wishes) -> Generator[I
     if not known:
         raise InvalidInput("No folder is indexed yet: give the path of one that status allows.")
     return library.index_changed(known)
+
+
+def _seconds(context: Context[Any, Any], max_seconds: int) -> int:
+    """How long a run may take: as long as any may, where nobody waits for it or said less."""
+    asked: dict[str, Any] = (context.request_context.params or {}).get("arguments") or {}
+    return words.LONGEST_RUN if may_last(context) and "max_seconds" not in asked else max_seconds
 
 
 async def _answer(
