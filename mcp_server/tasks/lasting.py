@@ -5,7 +5,7 @@ its client a second round trip and, on average, half of what it waits between tw
 is a tenth of the task's age (`Task.poll_seconds`): so no answer comes later by more than a tenth.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 Words = Callable[[float, float | None, str | None], str]
@@ -37,7 +37,7 @@ def _tokens(progress: float, total: float | None, message: str | None) -> str:
     )
 
 
-LASTING: Mapping[str, Lasting] = {
+LASTING: dict[str, Lasting] = {
     "index_documents": Lasting(as_told),
     "generate": Lasting(_tokens),
 }
