@@ -68,11 +68,10 @@ def _built(
         version=gateway.engine.version,
         tools=list(tools),
         extensions=[TasksExtension(gateway.tasks)],
-        middleware=[check_listeners],
         lifespan=lifespan,
         cache_hints=_MAY_BE_KEPT,
         subscriptions=gateway.subscribers,
-        middleware=[instructions.Instructions(gateway, names)],
+        middleware=[instructions.Instructions(gateway, names), check_listeners],
     )
     resources.add_to(server, gateway)
     prompts.add_to(server, gateway)
