@@ -4,9 +4,11 @@ import ast
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
+from mcp import MCPDeprecationWarning
 
 from mcp_server import settings
 from mcp_server.__main__ import COMMANDS, parser
@@ -81,6 +83,11 @@ def test_the_server_brings_in_no_heavy_library():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_what_the_protocol_calls_deprecated_fails_a_test():
+    with pytest.raises(MCPDeprecationWarning):
+        warnings.warn("The roots capability is deprecated.", MCPDeprecationWarning, stacklevel=1)
 
 
 def test_nothing_committed_names_a_registry_host_or_a_lock():
