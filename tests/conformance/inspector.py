@@ -96,16 +96,23 @@ def _fault(packages: Packages, servers: Path, era: str, step: Step) -> str:
     """What is wrong with how a step ended; empty if nothing is."""
     command = packages.program(PACKAGE, "mcp-inspector")
     command += ["--cli", "--config", str(servers), "--server", era, "--format", "json"]
-    ended = subprocess.run(
-        [*command, "--method", *step.words],
-        capture_output=True,
-        encoding="utf-8",
-        stdin=subprocess.DEVNULL,
-        timeout=_SECONDS,
-        env=os.environ | {"HOME": str(servers.parent), "MCP_INSPECTOR_SECRET_STORE": "memory"},
-    )
-    said = f"{' '.join(step.words)} ends with {ended.returncode}, not {step.code}"
+    name = " ".join(step.words)
+    try:
+        ended = subprocess.run(
+            [*command, "--method", *step.words],
+            capture_output=True,
+            encoding="utf-8",
+            stdin=subprocess.DEVNULL,
+            timeout=_SECONDS,
+            env=os.environ | {"HOME": str(servers.parent), "MCP_INSPECTOR_SECRET_STORE": "memory"},
+        )
+    except subprocess.TimeoutExpired:
+        return f"{name} took more than {_SECONDS} s"
+    said = f"{ended.stdout[-1_000:]}\n{ended.stderr[-2_000:]}"
     if ended.returncode != step.code:
-        return f"{said}\n{ended.stdout[-1_000:]}\n{ended.stderr[-2_000:]}"
-    told = json.loads(ended.stdout)["result"]
-    return "" if step.holds(told, ERAS[era]) else f"{' '.join(step.words)} answers {told}"
+        return f"{name} ends with {ended.returncode}, not {step.code}\n{said}"
+    try:
+        is_right = step.holds(json.loads(ended.stdout)["result"], ERAS[era])
+    except (ValueError, LookupError):
+        is_right = False
+    return "" if is_right else f"{name} answers something else\n{said}"

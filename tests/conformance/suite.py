@@ -94,28 +94,36 @@ def run(packages: Packages, target: Target, revision: str) -> list[Row]:
         command += ["server", "--url", target.url, "--requirements", revision, "-o", scratch]
         if baseline := target.baseline(revision):
             command += ["--expected-failures", str(baseline)]
-        ended = subprocess.run(
-            command,
-            capture_output=True,
-            encoding="utf-8",
-            stdin=subprocess.DEVNULL,
-            timeout=_SECONDS,
-        )
+        ended = _ended(command)
         found = {one.name: one for one in map(_scenario, Path(scratch).glob("server-*/"))}
     seconds = time.perf_counter() - began
     required, others = _sets(packages, revision)
     known = [found[one] for one in required if one in found]
     beyond = [found[one] for one in others if one in found]
     faults = [f"{name} was not run" for name in required + others if name not in found]
-    faults += [f"the suite ends with {ended.returncode}\n{_end(ended.stdout)}"] * bool(
-        ended.returncode
-    )
+    faults += [
+        f"the suite ends with {ended.returncode}\n{_end(ended.stdout + ended.stderr)}"
+    ] * bool(ended.returncode)
     name = f"{target.name} {revision}"
     first = _row(name, known, seconds).judged(faults)
     return [
         _required(target.baseline(revision), first, known),
         _others(target.also[revision], _row(f"{name}, beyond", beyond, 0), beyond),
     ]
+
+
+def _ended(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """How the suite ended; as if by itself, if it took too long."""
+    try:
+        return subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            stdin=subprocess.DEVNULL,
+            timeout=_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        return subprocess.CompletedProcess(command, 1, f"It took more than {error.timeout} s.", "")
 
 
 def _required(baseline: Path | None, row: Row, known: list[Scenario]) -> Row:
@@ -134,10 +142,14 @@ def _required(baseline: Path | None, row: Row, known: list[Scenario]) -> Row:
 
 
 def _others(also: frozenset[str], row: Row, beyond: list[Scenario]) -> Row:
-    failing = [one.name for one in beyond if not one.passes]
-    faults = [f"{name} has to pass" for name in failing if name in also]
-    told = [name for name in failing if name not in also]
-    return row.judged(faults, [f"not passed: {', '.join(told)}"] if told else [])
+    faults = [f"{one.name} has to pass" for one in beyond if one.name in also and not one.passes]
+    rest = [one for one in beyond if one.name not in also]
+    told = {
+        "not met": [one.name for one in rest if one.count("FAILURE")],
+        "not tried": [one.name for one in rest if one.is_vacuous and not one.count("FAILURE")],
+        "pass, and could be demanded": [one.name for one in rest if one.passes],
+    }
+    return row.judged(faults, [f"{what}: {', '.join(who)}" for what, who in told.items() if who])
 
 
 def _sets(packages: Packages, revision: str) -> tuple[list[str], list[str]]:
