@@ -155,6 +155,8 @@ class Filter:
     """Exclusive; 0 is no limit."""
     metadata: tuple[tuple[str, str], ...] = ()
     """Pairs of name and value; letter case does not count. A list matches by one of its parts."""
+    named: str = ""
+    """Its id begins so, or its path or title holds this; letter case does not count."""
 
     @property
     def is_empty(self) -> bool:

@@ -7,7 +7,7 @@ from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.mcpserver import MCPServer
 
 from engine.engine import Engine
-from mcp_server import background, changes, instructions, prompts, resources
+from mcp_server import background, changes, completions, instructions, prompts, resources
 from mcp_server.lifespan import Background, Gateway
 from mcp_server.settings import Settings
 from mcp_server.tasks.extension import TasksExtension, check_listeners
@@ -75,6 +75,7 @@ def _built(
     )
     resources.add_to(server, gateway)
     prompts.add_to(server, gateway)
+    completions.add_to(server, gateway)
     return server
 
 

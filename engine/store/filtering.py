@@ -75,6 +75,8 @@ def _parts(where: Filter) -> Iterator[Condition]:
         yield "modified_ns < ?", [in_64_bits(where.modified_before_ns)]
     for name, value in where.metadata:
         yield _said(name, value)
+    if where.named:
+        yield _named(where.named.casefold())
 
 
 def _any(conditions: list[Condition]) -> Condition:
@@ -112,4 +114,12 @@ def _said(name: str, value: str) -> Condition:
         "EXISTS (SELECT 1 FROM json_each(metadata) AS said WHERE casefold(said.key) = ? "
         "AND instr(', ' || casefold(said.value) || ', ', ?))",
         [name.casefold(), wanted],
+    )
+
+
+def _named(name: str) -> Condition:
+    """Whose id begins with a folded name, or whose path or title holds it."""
+    return (
+        "instr(document_id, ?) = 1 OR instr(casefold(path), ?) OR instr(casefold(title), ?)",
+        [name] * 3,
     )

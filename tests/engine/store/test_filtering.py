@@ -19,6 +19,14 @@ FOLDERS = ("notes", "notes b", "no[t]es", "src", "Src", "a*b", "what?", "été",
 NAMES = ("x.md", "y.md", "README", "a[1].txt", "a1.txt", "*.md", "q?.pdf", "日本.md")
 
 
+NAMED = (
+    (("notes", "a.md"), "On tides"),
+    (("Notes", "b%.md"), "Été"),
+    (("x", "c[a].md"), ""),
+    (("x", "ÉTÉ_d.md"), "Tides"),
+)
+
+
 def _at(*parts):
     return os.path.join(ROOT, *parts)
 
@@ -229,6 +237,34 @@ def test_a_small_collection_is_not_starved_by_a_large_one(store, document, add, 
     assert [PurePath(hit.document.path).name for hit in store.hits(words)] == ["b"]
 
 
+def test_a_document_is_named_by_the_beginning_of_its_id_or_a_part_of_path_or_title(store, document):
+    made = [document(_at(*parts), 0, title=title)[0] for parts, title in NAMED]
+    for one in made:
+        store.replace(one, [])
+    for name in (
+        "notes",
+        "ÉTÉ",
+        "été",
+        "TIDES",
+        "%",
+        "_",
+        "[a]",
+        "no such",
+        made[0].document_id[:4],
+    ):
+        wanted = name.casefold()
+        expected = sorted(
+            one.path
+            for one in made
+            if one.document_id.startswith(wanted)
+            or wanted in one.path.casefold()
+            or wanted in one.title.casefold()
+        )
+        assert [one.path for one in store.documents(where=Filter(named=name))] == expected, name
+        assert store.count(Filter(named=name)) == len(expected)
+    assert store.documents(where=Filter(named=made[0].document_id[1:])) == []
+
+
 def test_a_filter_that_nothing_matches_answers_nothing(filled, vectors):
     store, _ = filled
     nothing = Filter(kinds=("docx",))
@@ -263,6 +299,7 @@ def test_a_pattern_is_not_taken_for_sql(filled):
         assert store.count(Filter(metadata=((text, text),))) == 0
         assert store.count(Filter(roots=(_at(text, "x"),))) == 0
         assert store.count(Filter(path_globs=(text + "nowhere",))) == 0
+        assert store.count(Filter(named=text + "nowhere")) == 0
 
 
 @pytest.mark.parametrize("limit", [2**63, 10**400], ids=["64 bits", "more"])
