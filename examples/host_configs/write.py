@@ -18,9 +18,10 @@ _HEAD = """# Agent hosts
 
 Made from `mcp_server/agent_hosts/table.py` by `python examples/host_configs/write.py`.
 
-These snippets run `uvx npu-gateway`, which needs uv on the PATH the host has;
+These snippets run `uvx npu-gateway`, which needs uv on the PATH that the host has and asks the
+package index at every start: without a network it starts only after `uv tool install npu-gateway`.
 `npu-gateway config HOST` prints them with the absolute command of the machine it runs on, which
-needs no PATH, and with the settings it is given. `--root` names a folder that the agent may index.
+needs neither, and with the settings it is given. `--root` names a folder that the agent may index.
 
 The formats are the hosts' own, as documented where the last line of each part says. None was tried
 in the host itself: a test reads each snippet in its format and starts what it says, with the

@@ -36,7 +36,7 @@ class Launch:
 
 
 PORTABLE = Launch("uvx", (NAME, "serve", "--root", "~/Documents"))
-"""The one that holds on any machine where uv is on the PATH; the server knows what ~ means."""
+"""The one that holds wherever uv is on the PATH; the server knows what ~ means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,8 @@ class Installation:
         """Command and first arguments, before the name of a command of ours."""
         if self.uvx:
             asked = ("--python", self.architecture) if self.architecture else ()
-            return (self.uvx, *asked, "--from", self.requirement, NAME)
+            # Else uvx asks the package index at every start, and fails where there is no network.
+            return (self.uvx, "--offline", *asked, "--from", self.requirement, NAME)
         # -P: the folder a host starts us in is not searched for modules.
         return (self.script,) if self.script else (self.python, "-P", "-m", "mcp_server")
 

@@ -18,6 +18,11 @@ from mcp_server.agent_hosts.table import BY_NAME, HOSTS, LINUX, MACOS, WINDOWS, 
 from mcp_server.commands.opening import notes
 from mcp_server.settings import BadSetting, Settings
 
+_OUT_OF_A_CACHE = (
+    "This runs out of uv's cache, without the network. To install it for good, so that no cleaning "
+    "of the cache takes it away: uv tool install npu-gateway, then npu-gateway config {host}"
+)
+
 SYSTEM = {"darwin": MACOS, "win32": WINDOWS}.get(sys.platform, LINUX)
 
 
@@ -27,24 +32,26 @@ def config(arguments: argparse.Namespace, settings: Settings) -> int:
         sys.stdout.writelines(f"{host.name:<16}{host.title}\n" for host in HOSTS)
         return 0
     host = chosen(arguments.agent_host)
-    starting = launch(settings)
+    installation = launching.here()
+    starting = launch(settings, installation)
     sys.stdout.write(snippet(host, starting))
     sys.stdout.flush()
-    notes().print(_where(host, starting), markup=False, soft_wrap=True)
+    said = [_where(host, starting)]
+    if installation.uvx:
+        said.append(_OUT_OF_A_CACHE.format(host=host.name))
+    notes().print("\n".join(said), markup=False, soft_wrap=True)
     return 0
 
 
-def launch(settings: Settings, installation: Installation | None = None) -> Launch:
-    """What starts this installation over stdin and stdout with the settings chosen here.
+def launch(settings: Settings, installation: Installation) -> Launch:
+    """What starts an installation over stdin and stdout with the settings chosen here.
 
-    Args:
-        settings: Without a --root, the user's folder of documents is one.
-        installation: How this program came onto the machine; default: looked up.
+    Without a --root, the user's folder of documents is one.
     """
     local = replace(settings, http=False, root=settings.root or (Path.home() / "Documents",))
     # A file of settings may switch HTTP on, and only the environment switches it off again.
     env = {"NPU_GATEWAY_HTTP": "0"} if settings.http else None
-    return (installation or launching.here()).launch(local.arguments("serve"), env)
+    return installation.launch(local.arguments("serve"), env)
 
 
 def chosen(name: str) -> AgentHost:

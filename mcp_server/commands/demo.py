@@ -25,6 +25,7 @@ from rich.console import Console
 from engine.errors import EngineError, ModelMissing
 from engine.models import catalog, installed
 from engine.models.spec import Task
+from mcp_server.agent_hosts import launching
 from mcp_server.agent_hosts.snippets import snippet
 from mcp_server.agent_hosts.table import BY_NAME
 from mcp_server.commands import models
@@ -89,7 +90,7 @@ def demo(_: argparse.Namespace, settings: Settings) -> int:
                 raise
             raise DemoFailed(f"The demo ended early: {error}") from group
     console.print("\n[bold green]Done.[/] To give an agent host these tools, paste this into it:")
-    console.print_json(snippet(BY_NAME["claude-desktop"], launch(settings)))
+    console.print_json(snippet(BY_NAME["claude-desktop"], launch(settings, launching.here())))
     console.print(
         "--root names a folder the agent may index; add more, or leave it out. For other hosts: "
         "npu-gateway config",

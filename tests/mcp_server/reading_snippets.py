@@ -1,29 +1,13 @@
-"""Reads snippets as the hosts do: each in its own format, its server by name."""
+"""Reads snippets as the hosts do, with the code of the examples."""
 
-import json
-import tomllib
-from typing import Any
+import importlib.util
+from pathlib import Path
 
-import yaml
+_FILE = Path(__file__).parents[2] / "examples" / "packages" / "reading.py"
+_SPEC = importlib.util.spec_from_file_location("reading", _FILE)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+_READING = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(_READING)
 
-from mcp_server.agent_hosts.launching import NAME, Launch
-from mcp_server.agent_hosts.table import AgentHost
-
-_READERS = {"json": json.loads, "toml": tomllib.loads, "yaml": yaml.safe_load}
-
-
-def entry(host: AgentHost, text: str) -> dict[str, Any]:
-    """What the host keeps for this server, and nothing stands beside it."""
-    read = _READERS[host.format](text)
-    assert list(read) == [host.key]
-    servers = read[host.key]
-    if isinstance(servers, list):
-        servers = {one.pop("name"): one for one in servers}
-    assert list(servers) == [NAME]
-    return servers[NAME]
-
-
-def launched(host: AgentHost, text: str) -> Launch:
-    """What the host would start."""
-    found = entry(host, text)
-    return Launch(found["command"], tuple(found["args"]), found.get("env", {}))
+entry, launched = _READING.entry, _READING.launched

@@ -18,12 +18,12 @@ CASES = {
     "without its command": (Installation(PYTHON), (PYTHON, "-P", "-m", "mcp_server")),
     "run by uvx": (
         Installation(PYTHON, "/tmp/x", uvx="/usr/bin/uvx", requirement="npu-gateway==1.0"),
-        ("/usr/bin/uvx", "--from", "npu-gateway==1.0", "npu-gateway"),
+        ("/usr/bin/uvx", "--offline", "--from", "npu-gateway==1.0", "npu-gateway"),
     ),
     "run by uvx on Windows ARM64": (
         Installation("C:\\x.exe", uvx="C:\\uvx.exe", architecture="cpython-3.12-windows-aarch64"),
         (
-            *("C:\\uvx.exe", "--python", "cpython-3.12-windows-aarch64"),
+            *("C:\\uvx.exe", "--offline", "--python", "cpython-3.12-windows-aarch64"),
             *("--from", "npu-gateway", "npu-gateway"),
         ),
     ),
