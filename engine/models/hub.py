@@ -4,7 +4,6 @@ Knows nothing of the hub's protocol: `hub_program` does, in its own process. Wha
 downloaded stays in the scratch folder, and the next try goes on from there.
 """
 
-import os
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -63,7 +62,6 @@ def _download(
     # -P: a module in the folder where we were started must not be taken for the hub's library.
     command = [sys.executable, "-P", "-m", "engine.models.hub_program"]
     command += [
-        str(os.getpid()),
         source.repo,
         source.revision,
         source.root + file.path,

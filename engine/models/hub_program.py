@@ -1,9 +1,9 @@
 """The program that downloads one file from the model hub: `python -m engine.models.hub_program`.
 
 Its own process, so that it can be killed between two bytes and serving never imports the hub's
-library. Arguments: the caller's process id, repository, revision, file in it, target. A target that
-is already there is continued; the caller checks the hash. Exits 0, or 1 with one line on standard
-error, or 1 at once where the caller is gone: two programs must never write one file.
+library. Arguments: repository, revision, file in it, target. A target that is already there is
+continued; the caller checks the hash. Exits 0, or 1 with one line on standard error, or 1 at once
+where its parent is gone: two programs must never write one file.
 """
 
 # Some of the hub's signatures name bare dictionaries; they end at this door.
@@ -26,28 +26,28 @@ _CHUNK = 1 << 20
 
 
 class _OwnedFile(io.BufferedWriter):
-    """A file that is written only as long as the caller lives."""
+    """A file that is written only as long as the parent lives."""
 
-    def __init__(self, raw: io.FileIO, caller: int) -> None:
+    def __init__(self, raw: io.FileIO, parent: int) -> None:
         super().__init__(raw)
-        self._caller = caller
+        self._parent = parent
 
     def write(self, block: Any) -> int:
-        _require(self._caller)
+        _require(self._parent)
         return super().write(block)
 
 
-def _require(caller: int) -> None:
-    """Ends the program if the caller is gone. Windows gives no orphan another parent to tell by."""
-    if sys.platform != "win32" and os.getppid() != caller:
+def _require(parent: int) -> None:
+    """Ends the program if that is gone. Windows gives no orphan another parent to tell by."""
+    if sys.platform != "win32" and os.getppid() != parent:
         os._exit(1)  # At once: what is still buffered must not reach the file either.
 
 
-def download(caller: int, repo: str, revision: str, file: str, target: Path) -> None:
+def download(parent: int, repo: str, revision: str, file: str, target: Path) -> None:
     """Brings one file to `target`, from where an earlier try stopped.
 
     Args:
-        caller: The id of our parent process, for which this is done.
+        parent: The id of our parent process, for which this is done.
         repo: Owner and name on the hub that HF_ENDPOINT names, else the public one.
         revision: A commit.
         file: Path in the repository, with forward slashes.
@@ -58,9 +58,9 @@ def download(caller: int, repo: str, revision: str, file: str, target: Path) -> 
     metadata = get_hf_file_metadata(url, headers=headers)
     if urlsplit(metadata.location).netloc != urlsplit(url).netloc:
         headers.pop("authorization", None)
-    _require(caller)
+    _require(parent)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _OwnedFile(io.FileIO(target, "ab"), caller) as out:
+    with _OwnedFile(io.FileIO(target, "ab"), parent) as out:
         if metadata.size is not None and out.tell() >= metadata.size:
             out.seek(0)
             out.truncate()
@@ -74,14 +74,14 @@ def download(caller: int, repo: str, revision: str, file: str, target: Path) -> 
 
 
 def main(arguments: list[str]) -> None:
-    """Reads the five arguments and downloads."""
+    """Reads the four arguments and downloads."""
+    parent = os.getppid()
     constants.HF_HUB_DISABLE_TELEMETRY = True
     constants.DOWNLOAD_CHUNK_SIZE = _CHUNK
     disable_progress_bars()
-    caller, repo, revision, file, target = arguments
-    _require(int(caller))
+    repo, revision, file, target = arguments
     try:
-        download(int(caller), repo, revision, file, Path(target))
+        download(parent, repo, revision, file, Path(target))
     except (HfHubHTTPError, OSError) as error:
         sys.exit(" ".join(f"{type(error).__name__}: {error}".split()))
 

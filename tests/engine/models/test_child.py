@@ -1,5 +1,8 @@
 """Real child processes: their lines, their end, their silence."""
 
+import signal
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -60,3 +63,39 @@ def test_a_child_that_cannot_be_started_is_a_failed_child(tmp_path: Path):
 def test_the_child_has_no_standard_input(tmp_path: Path):
     command = [sys.executable, "-c", "import sys; print(repr(sys.stdin.read()))"]
     assert [line for lines in child.run(command, tmp_path / "log") for line in lines] == ["''"]
+
+
+WAITING = """
+import socket, sys
+connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+connection.recv(1)
+"""
+
+STARTER = f"""
+import sys
+from pathlib import Path
+from engine.models import child
+for _ in child.run([sys.executable, "-c", {WAITING!r}, sys.argv[1]], Path(sys.argv[2])):
+    pass
+"""
+
+
+def test_a_child_ends_with_whoever_started_it_though_that_is_killed(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(60)
+        port = str(listening.getsockname()[1])
+        command = [sys.executable, "-c", STARTER, port, str(tmp_path / "log")]
+        with subprocess.Popen(command) as starter:
+            connection, _ = listening.accept()
+            starter.kill()
+    with connection:
+        connection.settimeout(60)
+        assert connection.recv(1) == b"", "it is still there"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX: ends by signals")
+def test_a_child_that_crashes_is_told_by_its_signal(tmp_path: Path):
+    script = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    with pytest.raises(ChildFailed) as caught:
+        list(child.run([sys.executable, "-c", script], tmp_path / "log"))
+    assert caught.value.exit_code == -signal.SIGSEGV
