@@ -10,6 +10,7 @@ from pathlib import Path
 
 import asking_fixtures
 import giving_fixtures
+import task_fixtures
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -27,6 +28,7 @@ def application(gateway: Gateway) -> Starlette:
     built = server.build_over(gateway, read_only=False)
     giving_fixtures.add_to(built)
     asking_fixtures.add_to(built)
+    task_fixtures.add_to(built, gateway.tasks)
     mcp = built.streamable_http_app()
 
     @asynccontextmanager

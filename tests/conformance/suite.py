@@ -32,9 +32,8 @@ _OWN = ("test_", "test://")
 _NOT_WANTED = {
     "test://nonexistent-resource-for-conformance-testing",
     "test://template/123/data",
-    "test_tool_with_task",
 }
-"""Missing on purpose; of a template, which its own scenario proves; of an extension."""
+"""Missing on purpose; of a template, which its own scenario proves."""
 
 
 @dataclass(frozen=True)
