@@ -191,7 +191,7 @@ class NpuEntry(BaseModel):
 
     code: str = Field(
         description="in-use, preparing, quarantined, not-loaded, policy, or why there is none: "
-        "not-installed, no-device, versions-do-not-match, library-broken, bad-option."
+        "not-installed, no-device, emulated, versions-do-not-match, library-broken, bad-option."
     )
     why: str = Field(description="The same in a sentence, with what to do.")
     provider: str = Field(default="", description="npu, or htp-simulator; empty: none.")

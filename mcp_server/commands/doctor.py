@@ -7,7 +7,6 @@ import argparse
 import os
 import platform
 import shutil
-import sysconfig
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from engine import __version__, memory
 from engine.engine import Absence, Device, Engine, ModelStatus
 from engine.errors import EngineError
 from engine.library import Library
+from engine.machine import NATIVE_PYTHON, Machine, look
 from mcp_server import placement
 from mcp_server.commands.models import TOOLS_OF
 from mcp_server.commands.opening import engine, print_json, results
@@ -30,8 +30,11 @@ _STYLES: dict[State, str] = {"ok": "green", "advice": "yellow", "problem": "bold
 # The two defaults, their archives and what they are converted from.
 _ROOM_BYTES = 1_000_000_000
 
-# Where Qualcomm's NPUs are.
-_NPU_MACHINES = ("arm64", "aarch64")
+_LONGER_PATHS = (
+    "files with longer paths cannot be read: in a PowerShell of an administrator run "
+    r"Set-ItemProperty HKLM:\SYSTEM\CurrentControlSet\Control\FileSystem LongPathsEnabled 1, "
+    "then restart npu-gateway"
+)
 
 _MOST_SHARE = 0.75
 """Of the machine's memory that models may take without advice."""
@@ -68,9 +71,11 @@ def doctor(arguments: argparse.Namespace, settings: Settings) -> int:
 def examine(opened: Engine, settings: Settings) -> Iterator[Finding]:
     """All findings, in the order in which problems should be mended."""
     yield Finding("npu-gateway", "ok", __version__)
-    yield _python()
+    machine = look()
+    yield of_python(machine)
+    yield from of_paths(machine)
     yield _runtime(opened)
-    yield _npu(opened)
+    yield _npu(opened, machine)
     yield from _compiled(opened)
     yield _folder(settings.data_dir)
     for status in opened.models():
@@ -79,18 +84,22 @@ def examine(opened: Engine, settings: Settings) -> Iterator[Finding]:
     yield from _index(opened, settings)
 
 
-def _python() -> Finding:
-    interpreter, machine = sysconfig.get_platform(), platform.machine()
-    fact = f"{platform.python_version()} for {interpreter}, on a machine of type {machine}"
-    if interpreter == "win-amd64" and machine.upper() == "ARM64":
-        return Finding(
-            "Python",
-            "problem",
-            fact,
-            "this Python is emulated and cannot reach the NPU: install the ARM64 build of Python, "
-            "for example with: uvx --python cpython-3.12-windows-aarch64-none npu-gateway",
-        )
+def of_python(machine: Machine) -> Finding:
+    """Whether this Python is made for this machine."""
+    fact = f"{platform.python_version()} for {machine.built_for}, on a machine of type "
+    fact += machine.native or "unknown"
+    if machine.is_emulated:
+        return Finding("Python", "problem", fact, f"this Python is emulated: {NATIVE_PYTHON}")
     return Finding("Python", "ok", fact)
+
+
+def of_paths(machine: Machine) -> Iterator[Finding]:
+    """Whether files of any depth can be read; nothing where that is no question."""
+    if machine.long_paths:
+        yield Finding("long paths", "ok", "may be read")
+    elif machine.long_paths is not None:
+        fact = "Windows opens no path of 260 characters and more"
+        yield Finding("long paths", "advice", fact, _LONGER_PATHS)
 
 
 def _runtime(opened: Engine) -> Finding:
@@ -98,7 +107,7 @@ def _runtime(opened: Engine) -> Finding:
     return Finding("ONNX Runtime", "ok", f"{opened.runtime_version}, built with {built_in}")
 
 
-def _npu(opened: Engine) -> Finding:
+def _npu(opened: Engine, machine: Machine) -> Finding:
     """The NPU, looked at but not used: nothing is compiled. The policy cpu does not even look."""
     policy = opened.options.placement.policy
     if policy == "cpu":
@@ -108,7 +117,7 @@ def _npu(opened: Engine) -> Finding:
         return _device(found, policy)
     if policy == "npu":
         return Finding("NPU", "problem", f"policy npu, but {found.code}", found.reason)
-    state = _absence_state(found)
+    state = _absence_state(found, machine)
     if state == "ok":
         return Finding("NPU", "ok", f"none, texts are embedded on the CPU: {found.reason}")
     return Finding("NPU", state, f"none: {found.code}", found.reason)
@@ -139,12 +148,12 @@ def _compiled(opened: Engine) -> Iterator[Finding]:
     yield Finding("compiled for the NPU", "ok", fact)
 
 
-def _absence_state(absence: Absence) -> State:
+def _absence_state(absence: Absence, machine: Machine) -> State:
     """A machine without an NPU is sound; one that may have one should have the package."""
     if absence.code == "no-device":
         return "ok"
     if absence.code == "not-installed":
-        return "advice" if platform.machine().lower() in _NPU_MACHINES else "ok"
+        return "advice" if machine.native == "ARM64" else "ok"
     return "problem"
 
 

@@ -22,7 +22,14 @@ from mcp_server.http.openai.bodies import reply
 from mcp_server.lifespan import Gateway, StillLoading, Stopping
 
 _LOST = frozenset(
-    {"quarantined", "versions-do-not-match", "library-broken", "bad-option", "no-device"}
+    {
+        "quarantined",
+        "versions-do-not-match",
+        "library-broken",
+        "bad-option",
+        "no-device",
+        "emulated",
+    }
 )
 """What an NPU that was asked for, or is there, may have come to; the CPU does its work."""
 

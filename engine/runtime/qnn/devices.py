@@ -9,14 +9,15 @@ which is used only where it was asked for and never goes by the name of the NPU.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
 
-import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import onnxruntime as ort
 
+from engine import machine as machines
 from engine.errors import NpuFailed
+from engine.machine import Machine
 from engine.runtime.qnn import plugin
 from engine.runtime.qnn.chips import CHIPS
 from engine.runtime.qnn.options import NpuOptions
@@ -27,13 +28,16 @@ NPU = "npu"
 SIMULATOR = "htp-simulator"
 """The HTP's simulator on the CPU, about a hundred times slower than the CPU itself."""
 
+_BY_EMULATION = ("not-installed", "library-broken", "no-device")
+"""Of an emulated Python, that it is so is the first thing to mend."""
+
 
 @dataclass(frozen=True, slots=True)
 class Absence:
     """Why no device is used."""
 
     code: str
-    """not-installed, versions-do-not-match, library-broken, no-device or bad-option."""
+    """not-installed, versions-do-not-match, library-broken, no-device, emulated or bad-option."""
     reason: str
     """One or two sentences for the user, with what to do."""
 
@@ -83,15 +87,23 @@ class Device:
         return parts | {f"option {name}": self.options[name] for name in sorted(self.options)}
 
 
-def find(options: NpuOptions) -> Device | Absence:
+def find(options: NpuOptions, machine: Machine | None = None) -> Device | Absence:
     """Looks for an NPU, and for the simulator if that is asked for; raises nothing.
 
     The plugin is loaded into this process at the first call, for good.
+
+    Args:
+        options: What the user says of it.
+        machine: This one where none is given.
     """
+    emulated = (machine or machines.look()).advice
     try:
-        return _find(options)
+        found = _find(options)
     except NpuFailed as failure:
+        if emulated and failure.code in _BY_EMULATION:
+            return Absence("emulated", f"{failure} {emulated}")
         return Absence(failure.code, str(failure))
+    return replace(found, note=f"{found.note} {emulated}".strip()) if emulated else found
 
 
 def _find(options: NpuOptions) -> Device:
@@ -115,15 +127,7 @@ def _choose(options: NpuOptions) -> Any:
         raise NpuFailed(
             "no-device", f"{plugin.PACKAGE} has no HTP simulator for {plugin.PLATFORM}."
         )
-    raise NpuFailed(
-        "no-device", f"{plugin.PACKAGE} finds no Qualcomm NPU in this machine.{_emulation_advice()}"
-    )
-
-
-def _emulation_advice() -> str:
-    if plugin.PLATFORM != "win-amd64" or not platform.processor().startswith("ARM"):
-        return ""
-    return " This Python is built for x64 and only emulated here: install Python for ARM64."
+    raise NpuFailed("no-device", f"{plugin.PACKAGE} finds no Qualcomm NPU in this machine.")
 
 
 def _device(handle: Any, options: NpuOptions, loaded: plugin.Plugin) -> Device:

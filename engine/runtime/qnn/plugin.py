@@ -138,5 +138,12 @@ def _load(library: Path, advice: str) -> None:
 
 def _let_the_npu_find_its_libraries(folder: Path) -> None:
     """On Windows the driver looks for the NPU's own code nowhere else (onnxruntime-qnn 593)."""
-    if PLATFORM == "win-arm64":
-        os.environ.setdefault("ADSP_LIBRARY_PATH", str(folder))  # noqa: TID251 - for the driver.
+    if PLATFORM.startswith("win"):
+        name = "ADSP_LIBRARY_PATH"
+        os.environ[name] = search_path(folder, os.environ.get(name, ""))  # noqa: TID251 - for the driver.
+
+
+def search_path(folder: Path, before: str) -> str:
+    """Folders that the driver searches: the plugin's own first, for its code fits no other."""
+    others = [one for one in before.split(";") if one and one != str(folder)]
+    return ";".join([str(folder), *others])

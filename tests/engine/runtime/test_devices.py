@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import onnxruntime as ort
 import pytest
 
+from engine.machine import Machine
+from engine.runtime.qnn import plugin
 from engine.runtime.qnn.chips import CHIPS
 from engine.runtime.qnn.devices import Absence, Device, find
 from engine.runtime.qnn.options import NpuOptions
@@ -200,3 +202,40 @@ def test_a_pair_of_versions_never_tried_is_used_and_said(child, simulator: Devic
 def test_chips_are_known_by_one_number_each():
     assert all(chip.soc == soc and chip.architecture.startswith("v") for soc, chip in CHIPS.items())
     assert len({chip.part for chip in CHIPS.values()}) == len(CHIPS)
+
+
+def test_an_emulated_python_that_finds_a_device_is_told_of_beside_it(simulator: Device):
+    emulated = Machine("win-amd64", "ARM64", 0x8664)
+    found = find(NpuOptions(simulator=True), emulated)
+    assert isinstance(found, Device)
+    assert found.note == f"{simulator.note} {emulated.advice}".strip()
+    assert found.key_parts() == simulator.key_parts()
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ("", "C:\\qnn"),
+        ("C:\\qnn", "C:\\qnn"),
+        ("D:\\sdk", "C:\\qnn;D:\\sdk"),
+        ("D:\\sdk;C:\\qnn;", "C:\\qnn;D:\\sdk"),
+    ],
+)
+def test_the_driver_of_windows_looks_into_the_plugins_own_folder_first(before, expected):
+    assert plugin.search_path("C:\\qnn", before) == expected
+
+
+def test_the_search_path_is_set_before_the_plugin_is_loaded_on_windows(child):
+    """Where the library is none, what was set before stays to be seen."""
+    code = (
+        "import os; from engine.runtime.qnn import plugin; plugin.PLATFORM = {platform!r};"
+        "os.environ.pop('ADSP_LIBRARY_PATH', None);"
+        "from pathlib import Path; folder = Path.cwd() / 'qnn';"
+        "seen = [];"
+        "plugin.ort.register_execution_provider_library = lambda *_: seen.append("
+        "os.environ.get('ADSP_LIBRARY_PATH') == str(folder));"
+        "plugin.load(folder / 'plugin.dll'); print(seen)"
+    )
+    said = [child(code.format(platform=one)).stdout.strip() for one in ("win-arm64", "win-amd64")]
+    assert said == ["[True]", "[True]"]
+    assert child(code.format(platform="linux-aarch64")).stdout.strip() == "[False]"
