@@ -181,16 +181,22 @@ class Library:
         """
         return keep_fresh(lambda: self.store().collections(), self.index_changed, options)
 
-    def collections(self) -> list[CollectionStatus]:
-        """What is kept indexed, in the order of names."""
+    def collections(self, *, after: str = "", limit: int | None = None) -> list[CollectionStatus]:
+        """What is kept indexed, in the order of names.
+
+        Args:
+            after: Only names behind this one.
+            limit: At most so many; None is all.
+        """
         store = self.store()
+        behind = [one for one in store.collections() if one.name > after]
         return [
             CollectionStatus(
                 collection=one,
                 documents=store.count(Filter(roots=(one.root,))),
                 is_there=os.path.exists(one.root),
             )
-            for one in store.collections()
+            for one in behind[:limit]
         ]
 
     def drop_collection(self, name: str) -> int:

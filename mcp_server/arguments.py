@@ -1,6 +1,6 @@
 """The words callers use: each argument of a tool with its limits and its description.
 
-Limits keep one result within what hosts show: 50,000 characters a channel.
+Limits keep one result within its budget, see `budgets`.
 """
 
 from typing import Annotated, Any, Literal
@@ -9,24 +9,27 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from engine.search.search import Mode
+from mcp_server.budgets import ANSWER_TOKENS, LARGEST_SEARCH_TOKENS, QUESTION_CHARACTERS
 
 LONGEST_RUN = 3_600
 """Seconds that one call may index."""
-
-RESULT_CHARACTERS = 50_000
-"""A host puts a larger result into a file that the model does not read."""
 
 Query = Annotated[
     str,
     Field(
         description='A question or key words; "quoted phrases" verbatim.',
         min_length=1,
-        max_length=4_000,
+        max_length=QUESTION_CHARACTERS,
     ),
 ]
 TopK = Annotated[int, Field(description="Passages, 1 to 50.", ge=1, le=50)]
 ResultTokens = Annotated[
-    int, Field(description="Of the whole result, 200 to 16000.", ge=200, le=16_000)
+    int,
+    Field(
+        description=f"Of the whole result, 200 to {LARGEST_SEARCH_TOKENS}.",
+        ge=200,
+        le=LARGEST_SEARCH_TOKENS,
+    ),
 ]
 SnippetCharacters = Annotated[int, Field(description="Of a passage, 50 to 4000.", ge=50, le=4_000)]
 Collections = Annotated[list[str], Field(description="Names, from status.", max_length=100)]
@@ -78,7 +81,7 @@ Encoding = Annotated[
 ]
 Prompt = Annotated[str, Field(description="What to answer or write.", min_length=1)]
 System = Annotated[str, Field(description="Instructions above it.")]
-MaxTokens = Annotated[int, Field(description="Of the answer.", ge=1, le=32_768)]
+MaxTokens = Annotated[int, Field(description="Of the answer.", ge=1, le=ANSWER_TOKENS)]
 Temperature = Annotated[
     float, Field(description="0 is repeatable; higher varies more.", ge=0, le=2)
 ]

@@ -16,6 +16,9 @@ from typing import Any
 
 from engine.errors import InvalidInput
 
+_COLLECTION = ":"
+"""Begins the name of a collection, and no absolute path."""
+
 _PLACE = re.compile(r"([0-9a-f]{8})-([0-9a-f]{8})-(\d{1,9})")
 
 
@@ -27,6 +30,16 @@ class Place:
     """Passages on the pages before."""
     state: str = ""
     """What they were found in, by `state`; empty on the first page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """Where a list goes on, whose collections come before what is in them."""
+
+    collection: str = ""
+    """The last one that was listed; empty before the first."""
+    path: str = ""
+    """The last one that was listed, behind all collections."""
 
 
 def state(generation: int, model_id: str) -> str:
@@ -81,23 +94,30 @@ def after_path(path: str) -> str:
     return base64.urlsafe_b64encode(path.encode("utf-8", "surrogatepass")).decode()
 
 
-def path_of(cursor: str) -> str:
-    """The path that a page begins behind; empty for the first.
+def after_collection(name: str) -> str:
+    """The cursor of the collections behind one, and of what is in all of them."""
+    return after_path(_COLLECTION + name)
+
+
+def listed(cursor: str) -> Listed:
+    """Where a page of a list begins.
 
     Raises:
         InvalidInput: The cursor is none.
     """
     try:
-        path = base64.b64decode(cursor, altchars=b"-_", validate=True).decode(
+        last = base64.b64decode(cursor, altchars=b"-_", validate=True).decode(
             "utf-8", "surrogatepass"
         )
     except (binascii.Error, ValueError):
-        path = "?"
-    if path and not Path(path).is_absolute():
+        last = "?"
+    if last.startswith(_COLLECTION):
+        return Listed(collection=last.removeprefix(_COLLECTION))
+    if last and not Path(last).is_absolute():
         raise InvalidInput(
             "cursor is not one that list_documents gave; leave it out to start at the first page."
         )
-    return path
+    return Listed(path=last)
 
 
 def _digest(question: Mapping[str, Any]) -> str:

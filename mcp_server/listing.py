@@ -1,23 +1,21 @@
 """Listing: what is indexed and what was left out, a page at a time.
 
-Blocks while the index is read.
+Collections come first, then what is in them. Blocks while the index is read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-from engine import corpus
-from engine.corpus import Document
+from engine.corpus import Document, Filter
 from engine.library import Library
 from engine.search.narrowing import Narrowing
 from mcp_server import cursors, reports
-from mcp_server.results import DocumentEntry, DocumentPage
+from mcp_server.budgets import RESULT_TOKENS, first, tokens_of
+from mcp_server.results import CollectionEntry, DocumentEntry, DocumentPage, SkippedFile
+from mcp_server.tokens import estimated_tokens
 
-_PAGE_CHARACTERS = 30_000
-"""Of paths, titles and reasons; ids and the rest are about as much again."""
-
-ListedT = TypeVar("ListedT", Document, corpus.SkippedFile)
+_ROOM = RESULT_TOKENS - 600
+"""Tokens of all entries; the rest stands around them, as may a cursor behind a collection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,25 +36,44 @@ def page(library: Library, wanted: Wanted) -> DocumentPage:
         CollectionNotFound: There is no collection of a name; near ones are named.
         InvalidInput: The cursor is none.
     """
-    after = cursors.path_of(wanted.cursor)
+    place = cursors.listed(wanted.cursor)
     where = library.narrowed(wanted.narrowing)
-    documents: list[Document] = []
-    skipped: list[corpus.SkippedFile] = []
-    if wanted.skipped:
-        found = library.skipped_files(after=after, limit=wanted.limit + 1)
-        skipped, more = _fitting(found, wanted.limit, lambda one: one.reason)
-        total = library.index_statistics().skipped
-    else:
-        listed = library.documents(after=after, limit=wanted.limit + 1, where=where)
-        documents, more = _fitting(listed, wanted.limit, lambda one: one.title)
-        total = library.count(where)
+    known = [] if place.path else reports.collections(library, after=place.collection)
+    collections = first(known, _ROOM, least=1)
+    are_all = len(collections) == len(known) < reports.COLLECTIONS
+    entries = _entries(library, wanted, where, place.path) if are_all else ()
+    room = _ROOM - tokens_of(collections) - _longest_cursor(entries)
+    shown = first(entries[: wanted.limit], room, least=0 if collections else 1)
+    more = not are_all or len(shown) < len(entries)
     return DocumentPage(
-        documents=[_document(one) for one in documents],
-        skipped_files=[reports.skipped(file) for file in skipped],
-        collections=[] if after else reports.collections(library),
-        total=total,
-        next_cursor=cursors.after_path([*documents, *skipped][-1].path) if more else "",
+        documents=[one for one in shown if isinstance(one, DocumentEntry)],
+        skipped_files=[one for one in shown if isinstance(one, SkippedFile)],
+        collections=collections,
+        total=library.index_statistics().skipped if wanted.skipped else library.count(where),
+        next_cursor=_behind([*collections, *shown][-1]) if more else "",
     )
+
+
+def _behind(entry: CollectionEntry | DocumentEntry | SkippedFile) -> str:
+    """The cursor of the page behind an entry."""
+    if isinstance(entry, CollectionEntry):
+        return cursors.after_collection(entry.name)
+    return cursors.after_path(entry.path)
+
+
+def _longest_cursor(entries: Sequence[DocumentEntry | SkippedFile]) -> int:
+    """The tokens of the longest cursor there may be behind one of some entries."""
+    return max((estimated_tokens(_behind(one)) for one in entries), default=0)
+
+
+def _entries(
+    library: Library, wanted: Wanted, where: Filter, after: str
+) -> Sequence[DocumentEntry | SkippedFile]:
+    """What comes behind a path, one more than are wanted at most."""
+    most = wanted.limit + 1
+    if wanted.skipped:
+        return [reports.skipped(one) for one in library.skipped_files(after=after, limit=most)]
+    return [_document(one) for one in library.documents(after=after, limit=most, where=where)]
 
 
 def _document(found: Document) -> DocumentEntry:
@@ -69,17 +86,3 @@ def _document(found: Document) -> DocumentEntry:
         chunks=found.chunk_count,
         pages=found.page_count,
     )
-
-
-def _fitting(
-    found: Sequence[ListedT], limit: int, words: Callable[[ListedT], str]
-) -> tuple[list[ListedT], bool]:
-    """The first of some entries, as many as fit on a page, and whether there are more."""
-    shown: list[ListedT] = []
-    characters = 0
-    for entry in found[:limit]:
-        characters += len(entry.path) + len(words(entry))
-        if shown and characters > _PAGE_CHARACTERS:
-            break
-        shown.append(entry)
-    return shown, len(found) > len(shown)

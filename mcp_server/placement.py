@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from engine.embed.compiled import ShapeStatus
 from engine.embed.embedder import Placement
 from engine.engine import Absence, Device, Engine
+from mcp_server.budgets import REASON_CHARACTERS, SHAPES, briefly
 from mcp_server.results import NpuEntry, PlacementEntry, ShapeEntry
 
 _DECIMALS = 3
@@ -34,7 +35,7 @@ def placement(engine: Engine, now: Placement | None) -> PlacementEntry:
         npu=NpuEntry(code="policy", why=UNSOUGHT)
         if policy == "cpu"
         else npu(engine.npu(), now, policy),
-        shapes=[shape(one) for one in now.shapes] if now else [],
+        shapes=[shape(one) for one in now.shapes[:SHAPES]] if now else [],
         waiting=now.waiting if now else 0,
     )
 
@@ -66,7 +67,7 @@ def npu(found: Device | Absence, now: Placement | None, policy: str) -> NpuEntry
     code, why = _use(found.provider, now, policy)
     return NpuEntry(
         code=code,
-        why=f"{why} {found.note}".strip(),
+        why=briefly(f"{why} {found.note}".strip(), 2 * REASON_CHARACTERS),
         provider=found.provider,
         name=found.name,
         soc=found.soc,
@@ -84,7 +85,7 @@ def shape(status: ShapeStatus) -> ShapeEntry:
         rows=status.bucket.rows,
         tokens=status.bucket.tokens,
         state=status.state,
-        reason=status.reason,
+        reason=briefly(status.reason, REASON_CHARACTERS),
         median_ms=round(status.median_ms, _DECIMALS),
         tail_ms=round(status.tail_ms, _DECIMALS),
         runs=status.runs,

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from engine.errors import EngineError, InvalidInput
 from mcp_server import passages, rendering
+from mcp_server.budgets import PROMPT_TOKENS, QUESTION_CHARACTERS
 from mcp_server.lifespan import Gateway
 from mcp_server.passages import Asked
 from mcp_server.plain import in_a_line
@@ -26,7 +27,15 @@ def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
         context: Context[Any, Any],
     ) -> str:
         """Finds passages in the indexed documents and asks for an answer that cites them."""
-        asked = Asked(query=question, top_k=_PASSAGES, snippet_characters=_CHARACTERS)
+        if len(question) > QUESTION_CHARACTERS:
+            most = f"{QUESTION_CHARACTERS:,} characters at most"
+            raise MCPError(code=INVALID_PARAMS, message=f"A question has {most}: shorten it.")
+        asked = Asked(
+            query=question,
+            top_k=_PASSAGES,
+            snippet_characters=_CHARACTERS,
+            max_tokens=PROMPT_TOKENS,
+        )
         library = gateway.engine.library
         try:
             request = await gateway.read(lambda: asked.request(library))

@@ -9,6 +9,11 @@ from dataclasses import dataclass
 
 from engine.errors import InvalidInput
 from engine.library import Library, StoredText
+from mcp_server.budgets import RESULT_TOKENS
+from mcp_server.tokens import fitting
+
+_NOTE_TOKENS = 50
+"""How to read on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +30,13 @@ class Wanted:
     """1-based; reads the lines of its passages instead. 0 reads by lines."""
 
 
-def read(library: Library, wanted: Wanted, characters: int) -> tuple[str, str]:
-    """A part of a document, and a note: how to read on where it was cut, which lines a page has.
+def read(library: Library, wanted: Wanted) -> tuple[str, str]:
+    """A part of a document, as much as fits into a result, and a note: how to read on where it was
+    cut, which lines a page has.
 
     Args:
         library: Whose document it is.
         wanted: Which part.
-        characters: How many fit.
 
     Raises:
         DocumentNotFound: No document has that id; near ids are named.
@@ -46,9 +51,9 @@ def read(library: Library, wanted: Wanted, characters: int) -> tuple[str, str]:
             f"Lines {first}-{last} do not exist in {stored.document.path}: it has lines "
             f"1-{len(lines)}."
         )
-    text, more = _cut(lines[first - 1 : last], first, wanted.character_start, characters)
+    text, more = _cut(lines[first - 1 : last], first, wanted.character_start)
     if more:
-        return text, f"[cut here; of {len(lines)} lines, continue with {more}]"
+        return text, f"[cut here; of {len(lines)} lines, get_document goes on with {more}]"
     of = f"{wanted.page} of {stored.document.page_count}"
     return text, f"[page {of}: lines {first}-{last}]" if wanted.page else ""
 
@@ -74,13 +79,14 @@ def _of_page(stored: StoredText, page: int) -> tuple[int, int]:
     return on_it[0].line_start, on_it[-1].line_end
 
 
-def _cut(lines: Sequence[str], first: int, skipped: int, characters: int) -> tuple[str, str]:
+def _cut(lines: Sequence[str], first: int, skipped: int) -> tuple[str, str]:
     """Text that fits, and the arguments that read on; none where all fits."""
     wanted = list(lines)
     if wanted:
         wanted[0] = wanted[0][skipped:]
     text = "".join(wanted)
-    if len(text) <= characters:
+    characters = fitting(text, RESULT_TOKENS - _NOTE_TOKENS)
+    if characters == len(text):
         return text, ""
     ends = list(itertools.accumulate(map(len, wanted)))
     whole = sum(end <= characters for end in ends)

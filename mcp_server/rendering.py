@@ -142,7 +142,8 @@ def index(result: IndexResult) -> str:
         f"no Unicode, read by a guess: {in_a_line(path)}" for path in result.guessed_encodings
     ]
     if result.skipped > len(result.skipped_files):
-        lines.append(f"... and {result.skipped - len(result.skipped_files)} more skipped.")
+        more = result.skipped - len(result.skipped_files)
+        lines.append(f"... and {more:,} more skipped: list_documents skipped=true shows them.")
     if result.lacking:
         why = f" ({result.problem})" if result.problem else ""
         lines.append(f"{count(result.lacking, 'passage')} found by words only so far{why}.")
@@ -193,7 +194,10 @@ def status(result: StatusResult) -> str:
     lines += _placement(result.placement)
     lines += [_answers(result.answers), _memory(result.memory)]
     lines += [_index(result.index), *map(collection, result.index.collections)]
+    if result.index.more_collections:
+        lines.append(f"... and {result.index.more_collections:,} more: list_documents shows all")
     roots = ", ".join(result.roots) or "none; start the server with --root DIR to allow a folder"
+    roots += f" and {result.more_roots:,} more" if result.more_roots else ""
     lines.append(f"folders index_documents may read: {roots}")
     if result.read_only:
         lines.append("read-only: the index cannot be changed through this server")

@@ -4,6 +4,7 @@ Blocks while the index is read, and words nothing: that is `rendering`.
 """
 
 import base64
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -15,6 +16,14 @@ from engine.embed.embeddings import Embeddings
 from engine.engine import Engine, ModelStatus
 from engine.errors import StoreError
 from engine.library import CollectionStatus, Library
+from mcp_server.budgets import (
+    COLLECTIONS_TOKENS,
+    FILES_TOKENS,
+    FOLDERS_TOKENS,
+    REASON_CHARACTERS,
+    briefly,
+    first,
+)
 from mcp_server.placement import placement
 from mcp_server.results import (
     AnswersEntry,
@@ -30,8 +39,8 @@ from mcp_server.results import (
 )
 from mcp_server.settings import Settings
 
-_COLLECTIONS = 100
-"""Shown in one result at most."""
+COLLECTIONS = 200
+"""Looked at for one result at most."""
 
 _DECIMALS = 6
 """Of a vector's floats: within 5e-7 of the vector, at half the characters of all digits."""
@@ -68,7 +77,7 @@ def index(library: Library, last: IndexProgress, *, shown: int, problem: str = "
     Args:
         library: That was indexed.
         last: Its last step.
-        shown: How many of the skipped files are named, and of those without a sure encoding.
+        shown: How many files of a list are named at most; fewer where their names are long.
         problem: Why texts have no vectors, if that is known.
     """
     report = last.report
@@ -79,23 +88,27 @@ def index(library: Library, last: IndexProgress, *, shown: int, problem: str = "
         unchanged=report.unchanged,
         removed=report.removed,
         skipped=len(report.skipped),
-        skipped_files=[skipped(file) for file in report.skipped[:shown]],
-        unavailable=[skipped(file) for file in report.unavailable[:shown]],
-        guessed_encodings=list(report.guessed_encodings[:shown]),
+        skipped_files=_files(report.skipped[:shown]),
+        unavailable=_files(report.unavailable[:shown], least=1),
+        guessed_encodings=first(report.guessed_encodings[:shown], FILES_TOKENS),
         lacking=lacking.texts - lacking.embedded,
         problem=problem,
         documents=library.index_statistics().documents,
     )
 
 
+def _files(files: Sequence[corpus.SkippedFile], least: int = 0) -> list[SkippedFile]:
+    return first([skipped(file) for file in files], FILES_TOKENS, least)
+
+
 def skipped(file: corpus.SkippedFile) -> SkippedFile:
     """A file that is left out."""
-    return SkippedFile(path=file.path, reason=file.reason)
+    return SkippedFile(path=file.path, reason=briefly(file.reason, REASON_CHARACTERS))
 
 
-def collections(library: Library) -> list[CollectionEntry]:
-    """The collections, the first of them if there are very many."""
-    return [collection(one) for one in library.collections()[:_COLLECTIONS]]
+def collections(library: Library, *, after: str = "") -> list[CollectionEntry]:
+    """The first of the collections whose names come behind one."""
+    return [collection(one) for one in library.collections(after=after, limit=COLLECTIONS)]
 
 
 def collection(found: CollectionStatus) -> CollectionEntry:
@@ -133,12 +146,13 @@ def models_info(engine: Engine, settings: Settings, waiting: int) -> ModelsInfo:
 
 def _model(place: ModelStatus, most_idle: int) -> ModelEntry:
     idle = place.idle_seconds
+    why = place.why if place.obstacle in place.why else f"{place.why}; {place.obstacle}"
     unloads_in = -1 if idle is None or not most_idle else max(0, round(most_idle - idle))
     return ModelEntry(
         task=place.task,
         state=place.state,
         model=place.model_id,
-        why=place.why if place.obstacle in place.why else f"{place.why}; {place.obstacle}",
+        why=briefly(why, REASON_CHARACTERS),
         provider=place.provider,
         dimensions=place.dimensions,
         max_tokens=place.max_tokens,
@@ -173,10 +187,13 @@ def status(engine: Engine, settings: Settings, waiting: int, indexing: str) -> S
         waiting: Calls that wait for an answer to begin.
         indexing: What is being indexed, and how far; empty if nothing is.
     """
+    roots = [str(root) for root in settings.root]
+    shown = first(roots, FOLDERS_TOKENS, least=1)
     return StatusResult(
         **models_info(engine, settings, waiting).model_dump(),
         index=_index_entry(engine.library, indexing),
-        roots=[str(root) for root in settings.root],
+        roots=shown,
+        more_roots=len(roots) - len(shown),
         read_only=settings.read_only,
     )
 
@@ -184,7 +201,8 @@ def status(engine: Engine, settings: Settings, waiting: int, indexing: str) -> S
 def _index_entry(library: Library, indexing: str) -> IndexEntry:
     try:
         statistics, coverage = library.index_statistics(), library.coverage()
-        shown = collections(library)
+        shown = first(collections(library), COLLECTIONS_TOKENS, least=1)
+        known = len(library.store().collections())
     except StoreError as error:
         return IndexEntry(problem=str(error))
     return IndexEntry(
@@ -197,6 +215,7 @@ def _index_entry(library: Library, indexing: str) -> IndexEntry:
         embedded=coverage.embedded,
         vector_search=statistics.vector_search,
         collections=shown,
+        more_collections=known - len(shown),
         indexing=indexing,
         problem=library.index_problem(),
     )

@@ -7,7 +7,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 
 from engine.errors import EngineError, NotFound
-from mcp_server import concurrency
+from mcp_server import concurrency, reading
 from mcp_server.lifespan import Gateway
 
 
@@ -35,15 +35,17 @@ def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
     async def index_status() -> str:  # pyright: ignore[reportUnusedFunction]
         """How much is indexed, by which model, and which folders may be indexed."""
         result = await gateway.read(gateway.status)
-        return json.dumps(result.model_dump(include={"index", "roots", "read_only"}), indent=1)
+        kept = result.model_dump(include={"index", "roots", "more_roots", "read_only"})
+        return json.dumps(kept, indent=1, ensure_ascii=False)
 
     @server.resource("doc://{document_id}", title="A document", mime_type="text/plain")
     async def document(document_id: str) -> str:  # pyright: ignore[reportUnusedFunction]
         """The text of an indexed document, as it was when it was indexed."""
         try:
-            stored = await gateway.read(lambda: library.read_document(document_id))
+            wanted = reading.Wanted(document_id=document_id)
+            text, more = await gateway.read(lambda: reading.read(library, wanted))
         except NotFound as error:
             raise ResourceNotFoundError(str(error)) from error
         except EngineError as error:
             raise ResourceError(str(error)) from error
-        return "".join(chunk.text for chunk in stored.chunks)
+        return f"{text}\n{more}" if more else text

@@ -93,7 +93,7 @@ class DocumentPage(BaseModel):
 
     documents: list[DocumentEntry]
     skipped_files: list[SkippedFile]
-    collections: list[CollectionEntry] = Field(description="All, on the first page.")
+    collections: list[CollectionEntry] = Field(description="On the first pages.")
     total: int = Field(description="Documents that match, or files left out.")
     next_cursor: str = Field(description="Empty on the last page.")
 
@@ -182,6 +182,7 @@ class IndexEntry(BaseModel):
     embedded: int = Field(default=0, description="Texts with a vector of the model in use.")
     vector_search: str = ""
     collections: list[CollectionEntry] = Field(default_factory=list[CollectionEntry])
+    more_collections: int = 0
     indexing: str = Field(default="", description="How far indexing is.")
     problem: str = Field(default="", description="Why it cannot be used as it should, or empty.")
 
@@ -243,4 +244,5 @@ class StatusResult(ModelsInfo):
 
     index: IndexEntry
     roots: list[str] = Field(description="Folders that index_documents may read.")
+    more_roots: int
     read_only: bool

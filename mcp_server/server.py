@@ -7,7 +7,7 @@ from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.mcpserver import MCPServer
 
 from engine.engine import Engine
-from mcp_server import background, changes, completions, instructions, prompts, resources
+from mcp_server import background, changes, completions, instructions, prompts, refusals, resources
 from mcp_server.lifespan import Background, Gateway
 from mcp_server.settings import Settings
 from mcp_server.tasks.extension import TasksExtension, check_listeners
@@ -71,7 +71,11 @@ def _built(
         lifespan=lifespan,
         cache_hints=_MAY_BE_KEPT,
         subscriptions=gateway.subscribers,
-        middleware=[instructions.Instructions(gateway, names), check_listeners],
+        middleware=[
+            instructions.Instructions(gateway, names),
+            check_listeners,
+            refusals.kept_short,
+        ],
     )
     resources.add_to(server, gateway)
     prompts.add_to(server, gateway)

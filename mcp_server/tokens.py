@@ -32,6 +32,21 @@ def estimated_tokens(text: str) -> int:
     return int(max(-(-length // _BYTES_PER_TOKEN), _MARGIN * pieces + 0.5))
 
 
+def fitting(text: str, tokens: int) -> int:
+    """How many characters of a text's beginning are no more than so many tokens."""
+    longest = min(len(text), _BYTES_PER_TOKEN * tokens)
+    if estimated_tokens(text[:longest]) <= tokens:
+        return longest
+    least, most = 0, longest - 1
+    while least < most:
+        middle = (least + most + 1) // 2
+        if estimated_tokens(text[:middle]) <= tokens:
+            least = middle
+        else:
+            most = middle - 1
+    return least
+
+
 def _tokens(piece: "re.Match[str]") -> float:
     kind, length = str(piece.lastgroup), piece.end() - piece.start()
     if share := _SHARE_PER_CHARACTER.get(kind):

@@ -11,8 +11,6 @@ from mcp_server.lifespan import Gateway
 from mcp_server.results import DocumentPage
 from mcp_server.tools.making import GatewayTool, answer, tool
 
-_DOCUMENT_CHARACTERS = 40_000
-
 
 def tools(gateway: Gateway) -> list[GatewayTool]:
     """The family's tools over a gateway."""
@@ -51,7 +49,7 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
             character_start=character_start,
             page=page,
         )
-        parts = await gateway.read(lambda: reading.read(library, wanted, _DOCUMENT_CHARACTERS))
+        parts = await gateway.read(lambda: reading.read(library, wanted))
         text, *notes = parts
         texts = [text, *filter(None, notes)]
         return CallToolResult(content=[TextContent(type="text", text=part) for part in texts])

@@ -9,6 +9,7 @@ from engine.errors import InvalidInput
 from mcp_server import arguments as words
 from mcp_server import rendering, reports
 from mcp_server.asking import asker
+from mcp_server.budgets import LARGEST_CHARACTERS
 from mcp_server.lifespan import Gateway
 from mcp_server.results import EmbedResult
 from mcp_server.tools.making import GatewayTool, answer, tool
@@ -45,7 +46,7 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
 
 def _check_size(texts: int, dimensions: int, encoding: str) -> None:
     """Refuses what would not fit into one result, before any work is done."""
-    room = words.RESULT_CHARACTERS - _OTHER_CHARACTERS
+    room = LARGEST_CHARACTERS - _OTHER_CHARACTERS
     fits = int(room / (dimensions * _CHARACTERS[encoding]))
     if texts > fits:
         less = "send fewer a call, or encoding=base64" if encoding == "float" else "send fewer"

@@ -14,6 +14,7 @@ from engine.text.chat import Message, conversation
 from mcp_server import arguments as words
 from mcp_server import reports
 from mcp_server.asking import Asker, asker
+from mcp_server.budgets import LARGEST_CHARACTERS
 from mcp_server.generation import Generation, generating
 from mcp_server.lifespan import Gateway
 from mcp_server.tools.making import GatewayTool, tool
@@ -97,11 +98,21 @@ async def _answer(gateway: Gateway, asked: _Asked, context: Context[Any, Any]) -
 async def _pieces(
     generation: Generation, most: int, context: Context[Any, Any], by: Asker
 ) -> list[Piece]:
-    """The pieces of the one answer, each with a token told as progress and counted."""
+    """The pieces of the one answer, each with a token told as progress and counted.
+
+    Raises:
+        InvalidInput: The answer is longer than a result may be.
+    """
     pieces: list[Piece] = []
-    tokens = 0
+    tokens = characters = 0
     async for _, piece in generation.pieces:
         pieces.append(piece)
+        characters += len(piece.text)
+        if characters > LARGEST_CHARACTERS:
+            raise InvalidInput(
+                f"The answer has grown to more than {LARGEST_CHARACTERS:,} characters and was "
+                "ended: lower max_tokens, or ask for less."
+            )
         if piece.usage is not None:
             by.spend(prompt_tokens=piece.usage.prompt_tokens)
         if piece.token_id is not None:

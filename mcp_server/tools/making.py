@@ -16,6 +16,7 @@ from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, ValidationError
 
 from engine.errors import EngineError
+from mcp_server.budgets import NAME_CHARACTERS, briefly
 
 _USELESS = (
     "title",
@@ -113,7 +114,7 @@ def answer(
 
 
 def _sentence(problem: Any, known: list[str]) -> str:
-    name = ".".join(str(part) for part in problem["loc"])
+    name = briefly(".".join(str(part) for part in problem["loc"]), NAME_CHARACTERS)
     if problem["type"] == "extra_forbidden":
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}" if near else f"it takes {', '.join(known) or 'none'}"

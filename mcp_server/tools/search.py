@@ -9,6 +9,7 @@ from engine.search.narrowing import Narrowing
 from mcp_server import arguments as words
 from mcp_server import passages, rendering
 from mcp_server.asking import asker
+from mcp_server.budgets import SEARCH_TOKENS
 from mcp_server.lifespan import Gateway
 from mcp_server.passages import Asked
 from mcp_server.results import SearchResult
@@ -22,7 +23,7 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
         query: words.Query,
         context: Context[Any, Any],
         top_k: words.TopK = 8,
-        max_tokens: words.ResultTokens = 4_000,
+        max_tokens: words.ResultTokens = SEARCH_TOKENS,
         cursor: words.Cursor = "",
         collections: words.Collections = [],  # noqa: B006 - pydantic copies it for each call.
         paths: words.PathGlobs = [],  # noqa: B006
