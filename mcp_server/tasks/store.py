@@ -16,7 +16,8 @@ from mcp_server.tasks.lasting import LASTING, Lasting
 from mcp_server.tasks.task import Clock, Task
 
 _MOST = 500
-"""Tasks at once, ended ones included: with results of at most 100,000 characters about 50 MB."""
+"""Tasks at once, ended ones included: with results of at most 100,000 characters about 50 MB. Four
+slots, with calls that outlast their patience of 5 s, begin 480 while a told one is kept."""
 
 _LOOK_SECONDS = 60.0
 

@@ -1,8 +1,9 @@
 """Task: one call that may go on after its request was answered, and what is told of it.
 
 Knows the shapes of the protocol; knows neither transports nor other tasks.
-Rule: a task lives for an hour from the last time it was asked for, working or not. So its `ttlMs`,
-counted from its creation, only ever grows; and one that nobody asks for is cancelled in the end.
+Rule: a task lives for an hour from the last time it was asked for, working or not, and for ten
+minutes once its end was told. What is left is in `ttlMs`, which counts from its creation; a task
+that nobody asks for is cancelled in the end.
 """
 
 import logging
@@ -27,7 +28,8 @@ Clock = Callable[[], float]
 
 Status = Literal["working", "completed", "cancelled", "failed"]
 
-KEPT_SECONDS = 3_600.0
+KEPT_SECONDS, KEPT_TOLD_SECONDS = 3_600.0, 600.0
+"""From the last time it was asked for: until its end was told, and then."""
 
 _ID_BYTES = 16
 """128 random bits: over HTTP without keys, whoever knows the id may ask for the task."""
@@ -52,6 +54,7 @@ class Task:
         self._message = ""
         self._result: HandlerResult = None
         self._error: ErrorData | None = None
+        self._kept_seconds = KEPT_SECONDS
         self._clock = clock
         self._began = self._seen = clock()
         self._created = self._updated = datetime.now(UTC)
@@ -97,7 +100,7 @@ class Task:
     @property
     def is_forgotten(self) -> bool:
         """Whether nobody has asked for it for so long that nobody may any more."""
-        return self._clock() - self._seen >= KEPT_SECONDS
+        return self._clock() - self._seen >= self._kept_seconds
 
     @property
     def poll_seconds(self) -> float:
@@ -113,7 +116,7 @@ class Task:
             "status": self._status,
             "createdAt": _written(self._created),
             "lastUpdatedAt": _written(self._updated),
-            "ttlMs": round((self._seen - self._began + KEPT_SECONDS) * 1000),
+            "ttlMs": round((self._seen - self._began + self._kept_seconds) * 1000),
         }
         if self._message:
             told["statusMessage"] = self._message
@@ -123,6 +126,8 @@ class Task:
 
     def details(self) -> dict[str, Any]:
         """The protocol's `DetailedTask`: with the result, or the error, once there is one."""
+        if self._status != "working":
+            self._kept_seconds = KEPT_TOLD_SECONDS
         told = self.summary()
         if self._status == "completed":
             told["result"] = _dumped(self._result)

@@ -9,7 +9,7 @@ from mcp.server.context import HandlerResult
 
 from mcp_server.asking import _Host
 from mcp_server.tasks.store import Tasks
-from mcp_server.tasks.task import KEPT_SECONDS, Task
+from mcp_server.tasks.task import KEPT_SECONDS, KEPT_TOLD_SECONDS, Task
 
 pytestmark = pytest.mark.anyio
 
@@ -92,6 +92,21 @@ async def test_a_task_lives_an_hour_from_the_last_time_it_was_asked_for():
         await task.ended.wait()
         assert task.details()["status"] == "cancelled"
         assert key.work == 0
+
+    await with_tasks(use, clock=clock)
+
+
+async def test_a_task_whose_end_was_told_is_kept_for_ten_minutes_more():
+    clock = Clock()
+
+    async def use(tasks: Tasks) -> None:
+        task = tasks.begin(Key("a"), at_once)
+        await task.ended.wait()
+        assert task.details()["ttlMs"] == 600_000
+        clock.now += KEPT_TOLD_SECONDS - 1
+        assert tasks.find(task.id, "a").details()["ttlMs"] == 1_199_000
+        clock.now += KEPT_TOLD_SECONDS
+        assert tasks.find(task.id, "a") is None
 
     await with_tasks(use, clock=clock)
 
