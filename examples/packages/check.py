@@ -4,10 +4,11 @@
 
 Builds the wheel and looks into it; runs it by uvx; installs it into a fresh virtual environment for
 its command, --version and doctor; starts what each file of examples/host_configs says, what
-`npu-gateway config` prints under uvx, what server.json says, and what the .mcpb bundle says. uvx
-and the bundle fetch what the wheel needs from the package index (uv's own variables are heeded,
-such as UV_CONSTRAINT). With npm, `mcpb validate` and `mcpb info` see the bundle too. Ends with 1
-at the first thing that is not so.
+`npu-gateway config` prints under uvx, what server.json says, and what the .mcpb bundle says. With
+npm, `mcpb validate` and `mcpb info` see the bundle too. Ends with 1 if any of it is not so.
+
+Needs uv, which fetches what the wheel needs from the package index (its own variables are heeded,
+such as UV_CONSTRAINT), and what the extra test installs.
 """
 
 import argparse

@@ -2,6 +2,8 @@
 
     python examples/packages/make_mcpb.py [--wheel FILE.whl] [--to FOLDER]
 
+Needs uv to build a wheel, and nothing where one is given.
+
 The bundle holds our own wheel and one file that starts it, 0.6 MB in all. What the wheel needs is
 compiled for each system, so none of it is inside: at the first start uv fetches it, about 90 MB,
 into an environment of its own, and later starts need no network. So uv has to be on the PATH that
