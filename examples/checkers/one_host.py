@@ -89,7 +89,8 @@ class Server:
             self.send("notifications/initialized", {})
         self.send("tools/list", {}, 1)
         self.told(b'"id":1')
-        tell("hello", seconds=time.monotonic() - self.began)
+        seconds = time.monotonic() - self.began
+        tell("hello", seconds=seconds, cpu_seconds=cpu_seconds(self.process.pid))
 
     def begin(self, moment: str, folder: str, request_id: int) -> None:
         """Gets it to work of that kind; returns once it is at it."""
@@ -115,6 +116,12 @@ class Server:
         seconds = time.monotonic() - began
         self.reader.join(MOST_SECONDS)
         tell("ended", code=code, seconds=seconds, unsound=self.unsound)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Seconds of the CPU that a process has taken so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def is_waiting(progress: dict) -> bool:

@@ -48,7 +48,8 @@ def taken() -> Start:
     _put(2, 1)
     with suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
-    sys.stdout = sys.stderr
+    # Python has none where the descriptor was closed.
+    sys.stdout = sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
     if sys.platform != "win32":
         # A host may have left its own end's mode on what it shares with us.
         for descriptor in (reading, writing):

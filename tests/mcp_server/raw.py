@@ -12,7 +12,7 @@ from typing import Any
 
 TIMEOUT = 30
 
-_META_OF_ERA: dict[str, dict[str, Any]] = {
+META_OF_ERA: dict[str, dict[str, Any]] = {
     "legacy": {},
     "auto": {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -26,7 +26,7 @@ class RawServer:
     """Lines in, lines out; every line from stdout is kept as it came."""
 
     def __init__(self, command: list[str], env: dict[str, str], era: str) -> None:
-        self.meta = _META_OF_ERA[era]
+        self.meta = META_OF_ERA[era]
         self.era = era
         self.process = subprocess.Popen(
             command,

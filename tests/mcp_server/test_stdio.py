@@ -16,7 +16,7 @@ import anyio
 import pytest
 from eras import NEWEST, OLDER, in_one_era
 from mcp import Client, StdioServerParameters
-from raw import raw_server, started
+from raw import META_OF_ERA, TIMEOUT, raw_server, started
 
 from engine import __version__
 
@@ -470,3 +470,69 @@ def test_a_bug_is_hidden_from_the_model_and_logged_once(tmp_path, models_dir, er
         assert "secret" not in json.dumps(result)
         assert server.errors.count("Traceback (most recent call last)") >= 1
         assert server.errors.count("RuntimeError: secret") == 1
+
+
+def test_a_file_of_requests_is_answered_and_all_noise_stays_off_stdout(flags, tmp_path):
+    """Noise of whoever starts Python, of an import, of another thread and at exit."""
+    (tmp_path / "sitecustomize.py").write_text("print('noise before all')\n")
+    code = (
+        "import atexit, os, subprocess, sys\n"
+        "print('noise before')\n"
+        "from mcp_server.launcher import start\n"
+        "from mcp_server.__main__ import main\n"
+        "from engine.engine import Engine\n"
+        "def close(*_):\n"
+        "    print('noise at the end')\n"
+        "    os.write(1, b'noise of C\\n')\n"
+        "    print('noise unbuffered', file=sys.__stdout__, flush=True)\n"
+        "    subprocess.run([sys.executable, '-c', 'print(\"noise of a child\")'])\n"
+        "Engine.close = close\n"
+        "atexit.register(print, 'noise at exit')\n"
+        f"main(['serve', *{flags!r}])\n"
+    )
+    hello = {"capabilities": {}, "clientInfo": {"name": "test", "version": "0"}}
+    asked = [("initialize", hello | {"protocolVersion": "2025-11-25"}), ("tools/list", {})]
+    requests = tmp_path / "requests"
+    with requests.open("w") as file:
+        for number, (method, params) in enumerate(asked):
+            request = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+            file.write(json.dumps(request) + "\n")
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONUNBUFFERED": "",
+    }
+    with requests.open("rb") as file:
+        result = subprocess.run(
+            [sys.executable, "-X", "dev", "-c", code],
+            stdin=file,
+            capture_output=True,
+            env=environment,
+            timeout=60,
+        )
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [answer["id"] for answer in answers] == [0, 1]
+    assert all("result" in answer for answer in answers)
+    assert result.returncode == 0
+    for noise in ("before all", "before", "at the end", "of C", "unbuffered", "of a child"):
+        assert f"noise {noise}" in result.stderr.decode()
+    assert b"Traceback" not in result.stderr
+
+
+@in_one_era
+def test_a_host_that_reads_nothing_delays_no_end(flags, era):
+    command = [sys.executable, "-m", "mcp_server", "serve", *flags]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for number in range(50):  # More answers than a pipe holds.
+            request = {"jsonrpc": "2.0", "id": number, "method": "server/discover"}
+            meta = {"_meta": META_OF_ERA[era]}
+            process.stdin.write(json.dumps(request | {"params": meta}).encode() + b"\n")
+        process.stdin.flush()
+        assert process.stdout.read(1) == b"{"
+        process.stdin.close()
+        assert process.wait(TIMEOUT) == 0
+        assert b"Traceback" not in process.stderr.read()
