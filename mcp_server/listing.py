@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from engine.corpus import Document, Filter
 from engine.library import Library
 from engine.search.narrowing import Narrowing
-from mcp_server import cursors, reports
+from mcp_server import cursors, rendering, reports
 from mcp_server.budgets import RESULT_TOKENS, first, tokens_of
 from mcp_server.results import CollectionEntry, DocumentEntry, DocumentPage, SkippedFile
 from mcp_server.tokens import estimated_tokens
@@ -45,11 +45,13 @@ def page(library: Library, wanted: Wanted) -> DocumentPage:
     room = _ROOM - tokens_of(collections) - _longest_cursor(entries)
     shown = first(entries[: wanted.limit], room, least=0 if collections else 1)
     more = not are_all or len(shown) < len(entries)
+    total = library.index_statistics().skipped if wanted.skipped else library.count(where)
     return DocumentPage(
         documents=[one for one in shown if isinstance(one, DocumentEntry)],
         skipped_files=[one for one in shown if isinstance(one, SkippedFile)],
         collections=collections,
-        total=library.index_statistics().skipped if wanted.skipped else library.count(where),
+        total=total,
+        notice="" if total else _why_none(wanted, where),
         next_cursor=_behind([*collections, *shown][-1]) if more else "",
     )
 
@@ -74,6 +76,12 @@ def _entries(
     if wanted.skipped:
         return [reports.skipped(one) for one in library.skipped_files(after=after, limit=most)]
     return [_document(one) for one in library.documents(after=after, limit=most, where=where)]
+
+
+def _why_none(wanted: Wanted, where: Filter) -> str:
+    if wanted.skipped:
+        return "No file was left out."
+    return rendering.NOTHING_INDEXED if where.is_empty else "No document matches these filters."
 
 
 def _document(found: Document) -> DocumentEntry:

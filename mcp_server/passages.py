@@ -89,6 +89,7 @@ def result(library: Library, asked: Asked, found: Matches) -> SearchResult:
     evidence = library.evidence(found.query)
     collections = library.store().collections()
     documents = library.index_statistics().documents
+    matching = documents if found.ranked else library.count(library.narrowed(asked.narrowing))
 
     @cache
     def make(count: int, characters: int) -> SearchResult:
@@ -99,7 +100,7 @@ def result(library: Library, asked: Asked, found: Matches) -> SearchResult:
             passages=[
                 _passage(one, evidence(one, characters), collections, asked, found) for one in shown
             ],
-            notice=rendering.UNTRUSTED if shown else "",
+            notice=rendering.UNTRUSTED if shown else rendering.nothing_found(documents, matching),
             degraded=found.degraded,
             next_cursor=cursors.next_page(asked.question(), state, end) if has_more else "",
             documents=documents,

@@ -71,7 +71,9 @@ def completion(found: Completion, decoder: Decoder) -> dict[str, Any]:
     }
 
 
-def index(library: Library, last: IndexProgress, *, shown: int, problem: str = "") -> IndexResult:
+def index(
+    library: Library, last: IndexProgress, *, shown: int, problem: str = "", notice: str = ""
+) -> IndexResult:
     """What a run of indexing did.
 
     Args:
@@ -79,11 +81,13 @@ def index(library: Library, last: IndexProgress, *, shown: int, problem: str = "
         last: Its last step.
         shown: How many files of a list are named at most; fewer where their names are long.
         problem: Why texts have no vectors, if that is known.
+        notice: What to do next, if anything.
     """
     report = last.report
     lacking = library.coverage()
     return IndexResult(
         complete=last.is_last,
+        notice=notice,
         indexed=report.indexed,
         unchanged=report.unchanged,
         removed=report.removed,

@@ -52,7 +52,8 @@ class SearchResult(BaseModel):
     """Passages, best first."""
 
     passages: list[Passage]
-    notice: str = Field(description="How to take the passages.")
+    notice: str
+    """How to take the passages, or why there are none."""
     degraded: str = Field(description="Why meaning was not fully searched, or empty.")
     next_cursor: str = Field(description="Empty on the last page.")
     documents: int = Field(description="Documents in the index.")
@@ -95,13 +96,17 @@ class DocumentPage(BaseModel):
     skipped_files: list[SkippedFile]
     collections: list[CollectionEntry] = Field(description="On the first pages.")
     total: int = Field(description="Documents that match, or files left out.")
+    notice: str
+    """Why there are none, or empty."""
     next_cursor: str = Field(description="Empty on the last page.")
 
 
 class IndexResult(BaseModel):
     """What one call of index_documents did."""
 
-    complete: bool = Field(description="False: time ran out, call again to go on.")
+    complete: bool
+    notice: str
+    """What to do next, or empty."""
     indexed: int
     unchanged: int
     removed: int

@@ -91,8 +91,10 @@ async def _answer(
     problem = await gateway.why_no_embedder(context.report_progress)
     last = await gateway.index(steps, _Teller(context, max_seconds).goes_on)
     assert last is not None
+    notice = "" if last.is_last else rendering.TIME_RAN_OUT
+    library = gateway.engine.library
     result = await gateway.read(
-        lambda: reports.index(gateway.engine.library, last, shown=_SHOWN_FILES, problem=problem)
+        lambda: reports.index(library, last, shown=_SHOWN_FILES, problem=problem, notice=notice)
     )
     return answer(rendering.index(result), result)
 

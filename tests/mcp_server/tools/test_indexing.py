@@ -86,7 +86,8 @@ async def test_time_that_runs_out_leaves_the_rest_to_the_next_call(connect, home
             result = await index(client, home, max_seconds=1)
             if result.structured_content["complete"]:
                 break
-            assert "call index_documents" in result.content[0].text
+            assert "call index_documents" in result.structured_content["notice"]
+            assert result.structured_content["notice"] in result.content[0].text
         total = (await client.call_tool("list_documents", {})).structured_content["total"]
     assert total == 403
     assert result.structured_content["lacking"] == 0

@@ -189,7 +189,8 @@ async def test_filters_hold_for_every_passage_and_starve_nobody(client, argument
 
 async def test_what_is_narrowed_to_nothing_says_so(client):
     result = await client.call_tool("semantic_search", {"query": "tide", "paths": ["nowhere/*"]})
-    assert "or none that matches" in result.content[0].text
+    assert "matches these filters" in result.structured_content["notice"]
+    assert result.content[0].text == result.structured_content["notice"]
 
 
 @pytest.mark.parametrize(
