@@ -46,6 +46,12 @@ def block_after(marker: str) -> str:
     return README.split(marker, 1)[1].split("```", 2)[1].split("\n", 1)[1].rstrip("\n")
 
 
+def test_no_two_test_files_have_one_name():
+    """pytest imports them by it, and would collect neither."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)
+
+
 def test_every_file_has_a_sign_that_is_one_sentence():
     for path in FILES:
         assert sign(path).endswith("."), path

@@ -79,6 +79,7 @@ def status(index: IndexEntry) -> StatusResult:
         version="1",
         index=index,
         roots=[],
+        more_roots=0,
         read_only=False,
     )
 
