@@ -17,7 +17,6 @@ from mcp_types import (
     AudioContent,
     CallToolResult,
     ClientCapabilities,
-    Completion,
     ContentBlock,
     EmbeddedResource,
     EmptyResult,
@@ -265,8 +264,3 @@ def _add_handlers(server: MCPServer[Any]) -> None:
 
     for method, params in rows.items():
         lowlevel.add_request_handler(method, params, taken)
-    if lowlevel.get_request_handler("completion/complete") is None:
-
-        @server.completion()
-        async def complete(_ref: Any, _argument: Any, _context: Any) -> Completion:
-            return Completion(values=[])
