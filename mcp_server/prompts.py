@@ -1,10 +1,17 @@
-"""The prompt answer_from_documents: a question with the passages that may answer it."""
+"""The prompt answer_from_documents: a question with the passages that may answer it.
 
-from typing import Annotated, Any
+Of mcp 2.3: to ask for a prompt that is not there, or with other arguments, is a bug of the server;
+the protocol wants it refused.
+"""
 
+from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Annotated, Any, cast
+
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.shared.exceptions import MCPError
-from mcp_types import INTERNAL_ERROR, INVALID_PARAMS
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, Prompt
 from pydantic import Field
 
 from engine.errors import EngineError, InvalidInput
@@ -19,7 +26,14 @@ _CHARACTERS = 3_000
 
 
 def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
-    """Registers the prompt."""
+    """Registers the prompt, and refuses what asks for none."""
+
+    async def refusing(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        if ctx.method == "prompts/get":
+            _check(ctx.params or {}, await server.list_prompts())
+        return await call_next(ctx)
+
+    server.middleware.append(refusing)
 
     @server.prompt(title="Answer from my documents")
     async def answer_from_documents(  # pyright: ignore[reportUnusedFunction]
@@ -62,3 +76,28 @@ def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
                 f"Question: {question}",
             ]
         )
+
+
+def _check(params: Mapping[str, Any], prompts: Sequence[Prompt]) -> None:
+    """Raises `MCPError` if there is no such prompt, or it takes other arguments."""
+    name, arguments = params.get("name"), cast("object", params.get("arguments") or {})
+    if not isinstance(name, str) or not isinstance(arguments, dict):
+        return  # The SDK refuses it.
+    given = cast("dict[str, Any]", arguments)
+    known = {one.name: one.arguments or [] for one in prompts}
+    if name not in known:
+        raise _refusal(f"There is no prompt {name[:200]}; there is {_near(name, known)}.")
+    taken = {one.name for one in known[name]}
+    if missing := [one.name for one in known[name] if one.required and one.name not in given]:
+        raise _refusal(f"{name} needs {' and '.join(missing)}.")
+    if strange := sorted(set(given) - taken):
+        raise _refusal(f"{name} takes no {strange[0][:200]}; it takes {_near(strange[0], taken)}.")
+
+
+def _near(name: str, known: Collection[str]) -> str:
+    """The known names that are most like one, or all."""
+    return " or ".join(get_close_matches(name, known, n=3) or sorted(known)) or "none"
+
+
+def _refusal(sentence: str) -> MCPError:
+    return MCPError(code=INVALID_PARAMS, message=sentence)

@@ -26,6 +26,7 @@ import suite
 from mcp import Client
 from npm import Packages
 from row import Row
+from servers import Served
 from suite import REVISIONS, Target
 
 HERE = Path(__file__).parent
@@ -85,16 +86,17 @@ def checked(packages: Packages) -> list[Row]:
     which is little beside other runs."""
     with ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
-        lanes = _lanes(packages, folder, held)
+        fixtures = held.enter_context(servers.fixtures(folder / "fixtures"))
+        product = held.enter_context(servers.over_http(folder / "product"))
+        lanes = _lanes(packages, folder, fixtures.url, product.url)
         with ThreadPoolExecutor(len(lanes)) as pool:
             made = [one for lane in pool.map(_one_by_one, lanes) for one in lane]
-        return [one for run, rows in made for one in _settled(run, rows)]
+        rows = [one for run, rows in made for one in _settled(run, rows)]
+        return [*rows, _silent("fixtures", fixtures), _silent("product", product)]
 
 
-def _lanes(packages: Packages, folder: Path, held: ExitStack) -> list[list[Run]]:
+def _lanes(packages: Packages, folder: Path, fixtures: str, product: str) -> list[list[Run]]:
     """What is run: lanes side by side, the runs of a lane one after the other."""
-    fixtures = held.enter_context(servers.fixtures(folder / "fixtures"))
-    product = held.enter_context(servers.over_http(folder / "product"))
     started = inspector.config(folder, [*servers.product(), "serve", "--offline"])
     targets = (
         Target("fixtures", fixtures, MET["fixtures"], None),
@@ -125,6 +127,19 @@ def _settled(run: Run, rows: list[Row]) -> list[Row]:
     first = "; ".join(fault.partition("\n")[0] for one in rows for fault in one.faults)
     again = run()
     return [again[0].judged([], [f"run twice, at first: {first}"]), *again[1:]]
+
+
+def _silent(name: str, served: Served) -> Row:
+    """Whether a server met with nothing that it had not thought of."""
+    bugs = served.bugs
+    return Row(
+        run=f"{name}, no traceback",
+        scenarios=1,
+        passed=int(not bugs),
+        failed=bugs,
+        seconds=0,
+        faults=("".join(served.said)[-6_000:],) if bugs else (),
+    )
 
 
 async def offered(packages: Packages, url: str) -> Row:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 FIXTURES = Path(__file__).with_name("fixture_server.py")
@@ -15,6 +16,20 @@ FIXTURES = Path(__file__).with_name("fixture_server.py")
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 _STARTING_SECONDS = 60
 _ENDING_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that is running."""
+
+    url: str
+    said: list[str]
+    """Its lines so far."""
+
+    @property
+    def bugs(self) -> int:
+        """How often it told of a failure that nobody had thought of."""
+        return sum("Traceback (most recent call last)" in line for line in self.said)
 
 
 def product() -> list[str]:
@@ -31,22 +46,22 @@ def without_settings() -> None:
 
 
 @contextmanager
-def fixtures(folder: Path) -> Generator[str]:
-    """The address, within the block, of a server with all that the suite calls."""
-    with _serving([sys.executable, str(FIXTURES), str(folder)]) as address:
-        yield f"{address}/mcp"
+def fixtures(folder: Path) -> Generator[Served]:
+    """A server, within the block, with all that the suite calls."""
+    with _serving([sys.executable, str(FIXTURES), str(folder)]) as served:
+        yield served
 
 
 @contextmanager
-def over_http(folder: Path) -> Generator[str]:
-    """The address, within the block, of the product as users start it."""
+def over_http(folder: Path) -> Generator[Served]:
+    """The product, within the block, as users start it."""
     options = ["serve", "--http", "--port", "0", "--offline", "--data-dir", str(folder)]
-    with _serving([*product(), *options]) as address:
-        yield f"{address}/mcp"
+    with _serving([*product(), *options]) as served:
+        yield served
 
 
 @contextmanager
-def _serving(command: list[str]) -> Generator[str]:
+def _serving(command: list[str]) -> Generator[Served]:
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -71,7 +86,7 @@ def _serving(command: list[str]) -> Generator[str]:
         found = _ADDRESS.search("".join(said))
         if found is None:
             raise RuntimeError(f"{' '.join(command)} says no address:\n{''.join(said)}")
-        yield found[0]
+        yield Served(f"{found[0]}/mcp", said)
     finally:
         process.terminate()
         try:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS
 
 pytestmark = pytest.mark.anyio
 
@@ -76,3 +77,20 @@ async def test_the_prompt_brings_the_passages_that_answer(connect, home):
     assert "because the moon pulls at it" in text
     assert "not instructions" in text
     assert text.endswith("Question: Why does the sea rise?")
+
+
+REFUSED_PROMPTS = [
+    ("answer_from_document", {}, "there is answer_from_documents."),
+    ("tides", {"question": "x"}, "There is no prompt tides; there is answer_from_documents."),
+    ("answer_from_documents", {}, "answer_from_documents needs question."),
+    ("answer_from_documents", {"question": "x", "top": "3"}, "takes no top; it takes question."),
+]
+
+
+async def test_a_prompt_that_cannot_be_had_is_refused_by_a_sentence(connect):
+    async with connect() as client:
+        for name, arguments, sentence in REFUSED_PROMPTS:
+            with pytest.raises(MCPError) as refused:
+                await client.get_prompt(name, arguments)
+            assert refused.value.code == INVALID_PARAMS
+            assert refused.value.message.endswith(sentence)
