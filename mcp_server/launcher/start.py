@@ -50,10 +50,8 @@ def taken() -> Start:
         sys.stdout.flush()
     # Python has none where the descriptor was closed.
     sys.stdout = sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
-    if sys.platform != "win32":
-        # A host may have left its own end's mode on what it shares with us.
-        for descriptor in (reading, writing):
-            os.set_blocking(descriptor, True)
+    for descriptor in (reading, writing):
+        _set_plain(descriptor)
     return Start(reading, writing, parent)
 
 
@@ -65,6 +63,15 @@ def _keep_open(descriptor: int) -> None:
         if opened != descriptor:
             os.dup2(opened, descriptor)
             os.close(opened)
+
+
+def _set_plain(descriptor: int) -> None:
+    """Bytes as they are, waited for, whatever mode the other end was given with it."""
+    if sys.platform == "win32":
+        msvcrt.setmode(descriptor, os.O_BINARY)
+    else:
+        with suppress(OSError):
+            os.set_blocking(descriptor, True)
 
 
 def _put(source: int, descriptor: int) -> None:
