@@ -62,6 +62,7 @@ def make(folder: Path, notes: int = 300) -> int:
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text, encoding="utf-8")
+    source = random.Random(6)
     (folder / "manual.pdf").write_bytes(_pdf([_page(source, number) for number in range(1, 9)]))
     return len(made) + 1
 
@@ -95,8 +96,10 @@ def _handbook(source: random.Random) -> Iterator[str]:
 
 
 def _page(source: random.Random, number: int) -> list[str]:
-    told = "Grease the spindle of the lathe with lithium soap every 200 hours."
-    return [f"Manual, page {number}", *(_sentence(source) for _ in range(20)), told * (number == 6)]
+    lines = [f"Manual, page {number}", *(_sentence(source) for _ in range(26))]
+    if number == 6:
+        lines[13] = "Grease the spindle of the lathe with lithium soap every 200 hours."
+    return lines
 
 
 def _pdf(pages: list[list[str]]) -> bytes:
