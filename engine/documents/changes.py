@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine.corpus import Document, SkippedFile
-from engine.documents.collecting import is_under
 from engine.documents.finder import Entry, FoundFile, Skipped
+from engine.paths import is_under
 
 
 @dataclass(frozen=True, slots=True)

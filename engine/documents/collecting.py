@@ -5,7 +5,6 @@ Rule: a document belongs to the innermost collection around it; the walk of an o
 where an inner one begins.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from pathlib import Path
 from engine.corpus import Collection
 from engine.documents.ignoring import Globs
 from engine.errors import InvalidInput
+from engine.paths import is_under, respelled, same
 
 _LONGEST_NAME = 100
 # More paths than this are walked faster together.
@@ -33,7 +33,7 @@ class Part:
     @property
     def is_whole(self) -> bool:
         """Whether it is the whole collection."""
-        return self.root == self.collection.root
+        return same(self.root, self.collection.root)
 
     def covers(self, path: str) -> bool:
         """Whether a path is its own, not an inner collection's."""
@@ -54,15 +54,16 @@ class Wishes:
         return self == Wishes()
 
 
-def is_under(path: str, folder: str) -> bool:
-    """Whether a path is at or below another."""
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
-
-
 def around(path: str, collections: Iterable[Collection]) -> Collection | None:
     """The innermost collection that a path is at or below."""
     covering = [one for one in collections if is_under(path, one.root)]
     return max(covering, key=lambda one: len(one.root), default=None)
+
+
+def as_known(root: Path, collections: Iterable[Collection]) -> Path:
+    """A path written as the collection around it is, where a system takes several ways for one."""
+    known = around(str(root), collections)
+    return Path(respelled(str(root), known.root)) if known else root
 
 
 def collection_for(

@@ -3,9 +3,11 @@
 import hashlib
 import os
 import stat
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from engine import paths
 from engine.documents.readers.interface import Unreadable
 
 LARGEST_BYTES = 10 * 1024 * 1024
@@ -48,8 +50,14 @@ class Contents:
     moment: Moment
 
 
-def stamp_ns(info: os.stat_result) -> int:
-    """When a file last changed: the later of its times, since the first can be set back."""
+def stamp_ns(info: os.stat_result, platform: str = sys.platform) -> int:
+    """When a file last changed: the later of its times, since the first can be set back.
+
+    The second is when it was made on Windows. CPython (3.12) gives that of a path there, but of an
+    open file when anything of it was last changed, which would never be the same.
+    """
+    if platform == "win32":
+        return max(info.st_mtime_ns, getattr(info, "st_birthtime_ns", info.st_ctime_ns))
     return max(info.st_mtime_ns, info.st_ctime_ns)
 
 
@@ -120,4 +128,4 @@ def _nothing(block: bytes) -> None:
 
 def _leads_to(path: str, opened: os.stat_result) -> bool:
     """Whether an open file is what its path names, by no link even in a folder above it."""
-    return os.path.samestat(os.stat(path), opened) and os.path.realpath(path) == path
+    return os.path.samestat(os.stat(path), opened) and paths.same(os.path.realpath(path), path)

@@ -7,10 +7,12 @@ the folder is found at its own place, what lies outside stays outside.
 
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from engine import paths
 from engine.documents import ignoring, kinds
 from engine.documents.collecting import Part
 from engine.documents.contents import stamp_ns, why_too_large
@@ -21,6 +23,10 @@ PASSED_FOLDERS = frozenset({"node_modules", "__pycache__", "site-packages", "bow
 # A folder that holds it is a virtual environment of Python.
 _ENVIRONMENT_FILE = "pyvenv.cfg"
 _WINDOWS_JUNCTION = 0xA0000003
+# Of winnt.h: FILE_ATTRIBUTE_RECALL_ON_DATA_ACCESS; to read such a file is to download it.
+_IN_THE_CLOUD = 0x00400000
+# Systems of files that know no final names, as some of memory disks do, say one of these.
+_NO_FINAL_NAMES = frozenset({1, 50, 87})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ class _Walk:
         name = os.path.basename(path)
         if name.startswith("."):
             return "it is hidden"
-        if path in self.inner:
+        if os.path.normcase(path) in self.inner:
             return "it is a collection of its own"
         if self.exclude and self.exclude.match(path, is_folder=is_folder):
             return "its collection excludes it"
@@ -111,12 +117,18 @@ def resolved(path: Path) -> Path:
     Raises:
         InvalidInput: No path can be like that, or its links lead in a circle.
     """
+    written = paths.plain(str(path))
     try:
-        return Path(os.path.realpath(path, strict=True))
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return Path(os.path.realpath(path))
+        try:
+            return Path(os.path.realpath(written, strict=True))
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return Path(os.path.realpath(written))
+        except OSError as error:
+            if getattr(error, "winerror", 0) not in _NO_FINAL_NAMES:
+                raise
+            return Path(os.path.realpath(written))
     except (OSError, ValueError, RuntimeError) as error:
-        raise _refused(str(path), error) from error
+        raise _refused(written, error) from error
 
 
 def is_bare(root: str) -> bool:
@@ -133,7 +145,7 @@ def _examined(path: str) -> os.stat_result:
         info = os.stat(path)
         if stat.S_ISDIR(info.st_mode):
             os.scandir(path).close()
-        if os.path.realpath(path) != path:
+        if not paths.same(os.path.realpath(path), path):
             raise ValueError("a link leads there, or it is not absolute")
     except (OSError, ValueError) as error:
         raise _refused(path, error) from error
@@ -150,17 +162,17 @@ def _refused(path: str, error: Exception) -> InvalidInput:
 def _walk_of(part: Part) -> _Walk:
     root, globs = part.collection.root, (part.collection.include, part.collection.exclude)
     include, exclude = (Globs(root, patterns) if patterns else None for patterns in globs)
-    return _Walk(root, frozenset(part.inner), include, exclude)
+    return _Walk(root, frozenset(map(os.path.normcase, part.inner)), include, exclude)
 
 
 def _way_down(part: Part, walk: _Walk, is_folder: bool) -> tuple[Ignores, str]:
     """What holds around a part by all that leads to it, and why it is left out, if it is."""
-    if part.root == walk.root:
+    if part.is_whole:
         ignores, ignoring_file = ignoring.around(part.root, is_folder=is_folder)
         return ignores, f"{_shown(ignoring_file)} leaves it out" if ignoring_file else ""
     ignores, _ = ignoring.around(walk.root, is_folder=True)
     folder = _Folder(walk.root, ignoring.within(walk.root, ignores))
-    names = PurePath(part.root).relative_to(walk.root).parts
+    names = PurePath(os.path.relpath(part.root, walk.root)).parts
     for name in names[:-1]:
         path = os.path.join(folder.path, name)
         if reason := walk.why_passed(path, True, folder):
@@ -189,7 +201,7 @@ def _listing(folder: str) -> list["os.DirEntry[str]"]:
         ValueError: It was swapped for a link.
         OSError: It is gone or may not be read.
     """
-    if os.path.realpath(folder) != folder:
+    if not paths.same(os.path.realpath(folder), folder):
         raise ValueError("it is behind a link now")
     with os.scandir(folder) as listing:
         return sorted(listing, key=lambda entry: entry.name)
@@ -235,6 +247,10 @@ def _found(path: str, info: os.stat_result) -> FoundFile | Skipped:
         return Skipped(_shown(path), "it is no regular file")
     if _shown(path) != path:
         return Skipped(_shown(path), "its name is no valid Unicode")
+    if reason := paths.unfit(os.path.basename(path)):
+        return Skipped(path, f"it {reason}")
+    if is_in_the_cloud(info):
+        return Skipped(path, "it is in the cloud and not on this machine", unseen=True)
     if reason := why_too_large(info.st_size, kinds.kind_of(path).largest_bytes):
         return Skipped(path, reason)
     return FoundFile(path, info.st_size, stamp_ns(info))
@@ -242,12 +258,19 @@ def _found(path: str, info: os.stat_result) -> FoundFile | Skipped:
 
 def _link(path: str, root: str) -> Skipped | None:
     try:
-        target = os.path.realpath(path, strict=True)
+        # On Windows following one may tell another machine who is logged in.
+        said = os.readlink(path) if sys.platform == "win32" else ""
+        target = paths.target(path, said) if said else os.path.realpath(path, strict=True)
     except OSError:
         return Skipped(_shown(path), "it is a link that leads nowhere")
-    if Path(target).is_relative_to(root):
+    if paths.is_under(target, root):
         return None
     return Skipped(_shown(path), "it is a link that leads out of the folder")
+
+
+def is_in_the_cloud(info: os.stat_result) -> bool:
+    """Whether only the name of a file is on this machine, as OneDrive leaves it on Windows."""
+    return bool(getattr(info, "st_file_attributes", 0) & _IN_THE_CLOUD)
 
 
 def _holds_environment(path: str) -> bool:

@@ -9,6 +9,7 @@ files say counts for more than any .gitignore.
 
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -25,6 +26,9 @@ OWN_FILE = ".npugatewayignore"
 IGNORE_FILES = (".gitignore", OWN_FILE)
 
 _REPOSITORY = ".git"
+
+IGNORES_CASE = sys.platform in ("win32", "darwin")
+"""Whether A is a to git, as it sets up repositories on this system (core.ignoreCase)."""
 
 # The group by which pathspec's expressions say that they match a folder above the path.
 _FOLDER_ABOVE = "ps_d"
@@ -120,7 +124,7 @@ def _read(folder: str, name: str) -> IgnoreFile | None:
     patterns = [
         _Pattern(one.regex, bool(one.include))
         for line in lines
-        for one in _patterns(line)
+        for one in compiled(line)
         if one.regex is not None
     ]
     return IgnoreFile(folder, name, tuple(reversed(patterns)))
@@ -142,20 +146,21 @@ def _way_to(path: str, is_folder: bool) -> Iterator[tuple[str, str]]:
         yield way[0]
 
 
-def _patterns(line: str) -> list[GitIgnoreSpecPattern]:
+def compiled(line: str, *, ignores_case: bool = IGNORES_CASE) -> list[GitIgnoreSpecPattern]:
     """The pattern of a line; none of a comment or of what git cannot read either."""
+    flags = re.IGNORECASE if ignores_case else re.NOFLAG
     try:
         read = pathspec.GitIgnoreSpec.from_lines([line]).patterns
         for pattern in read:
             if pattern.regex is not None:
-                pattern.regex = re.compile(quick(pattern.regex.pattern))
+                pattern.regex = re.compile(quick(pattern.regex.pattern), flags)
     except (ValueError, re.error):
         return []
     return [pattern for pattern in read if pattern.include is not None]
 
 
 def _checked(pattern: str) -> list[GitIgnoreSpecPattern]:
-    found = [] if "\0" in pattern or "\n" in pattern else _patterns(pattern)
+    found = [] if "\0" in pattern or "\n" in pattern else compiled(pattern)
     if not found:
         raise InvalidInput(
             f'"{pattern[:100]}" is no pattern for file names; write them as in .gitignore, '

@@ -15,7 +15,7 @@ from pathlib import Path
 from engine.corpus import SkippedFile, document_id_of
 from engine.documents import collecting
 from engine.documents.chunker import CountTokens, chunking
-from engine.documents.collecting import Wishes, collection_for
+from engine.documents.collecting import Wishes, as_known, collection_for
 from engine.documents.document_store import DocumentStore
 from engine.documents.embedding import EmbedDocuments, embed_lacking
 from engine.documents.finder import FoundFile, Skipped
@@ -74,6 +74,7 @@ class Indexer:
             InvalidInput: There is nothing at `root`, or a wish cannot be; nothing was changed.
         """
         known = self._store.collections()
+        root = as_known(root, known)
         collection = collection_for(root, known, wishes)
         collections = [one for one in known if one.root != collection.root]
         collections.append(collection)

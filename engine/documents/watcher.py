@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 import watchfiles
 
 from engine.documents import kinds
-from engine.documents.collecting import is_under
 from engine.documents.finder import PASSED_FOLDERS
 from engine.documents.ignoring import IGNORE_FILES
 from engine.documents.progress import Seconds
+from engine.paths import is_under
 
 # How long the system waits for a change to be followed by another; ours is a longer wait.
 _STEP_MS = 50

@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine import paths
 from engine.corpus import Filter
 from engine.errors import InvalidInput
 from engine.store.connection import View
@@ -66,7 +68,7 @@ def _parts(where: Filter) -> Iterator[Condition]:
     if where.roots:
         yield _any([under(root) for root in where.roots])
     if where.path_globs:
-        yield _any([_glob(pattern) for pattern in where.path_globs])
+        yield _any([glob(pattern) for pattern in where.path_globs])
     if where.kinds:
         yield _any([("kind = ?", [kind]) for kind in where.kinds])
     if where.modified_after_ns:
@@ -88,23 +90,33 @@ def _any(conditions: list[Condition]) -> Condition:
     return f"({first}) OR ({second})", [*values, *more]
 
 
-def _glob(pattern: str) -> Condition:
+def glob(pattern: str, rules: ModuleType = os.path) -> Condition:
     """SQLite's GLOB, in which * also passes over folders; a bare folder means what is in it.
 
-    Where /**/ stands, it may be that there is no folder at all.
+    Where /**/ stands, it may be that there is no folder at all. Case counts where it does for the
+    system.
+
+    Args:
+        pattern: As a caller writes it, with slashes on every system.
+        rules: See `engine.paths`.
+
+    Raises:
+        InvalidInput: It is too long.
     """
+    sep = rules.sep
     if len(pattern) > _LONGEST_PATTERN:
         raise InvalidInput(
             f"A pattern for paths is {len(pattern):,} characters long; "
             f"{_LONGEST_PATTERN:,} are the most."
         )
-    native = pattern.replace("/", os.sep).removeprefix("**" + os.sep).removeprefix("." + os.sep)
-    if not os.path.isabs(native):
-        native = f"*{os.sep}{native}"
-    bare = native.rstrip(os.sep)
-    without_folders = bare.replace(f"{os.sep}**{os.sep}", os.sep)
+    native = pattern.replace("/", sep).removeprefix("**" + sep).removeprefix("." + sep)
+    if not paths.is_absolute(native, rules):
+        native = f"*{sep}{native}"
+    bare = native.rstrip(sep)
+    without_folders = bare.replace(f"{sep}**{sep}", sep)
+    sql = "path GLOB ?" if rules.normcase("A") == "A" else "lower(path) GLOB lower(?)"
     patterns = dict.fromkeys((bare, without_folders))
-    return _any([("path GLOB ?", [one + end]) for one in patterns for end in ("", f"{os.sep}*")])
+    return _any([(sql, [one + end]) for one in patterns for end in ("", f"{sep}*")])
 
 
 def _said(name: str, value: str) -> Condition:

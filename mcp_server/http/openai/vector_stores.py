@@ -10,9 +10,9 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from engine.corpus import Collection, Document, Filter
-from engine.documents.collecting import is_under
 from engine.errors import DocumentNotFound
 from engine.library import Library
+from engine.paths import is_under
 from mcp_server.http import parsing
 from mcp_server.http.call import Call
 from mcp_server.http.endpoint import Endpoint, Endpoints

@@ -10,11 +10,11 @@ from engine.documents.collecting import (
     Part,
     Wishes,
     collection_for,
-    is_under,
     parts,
     parts_changed,
 )
 from engine.errors import InvalidInput
+from engine.paths import is_under
 
 
 def _path(*names: str) -> str:

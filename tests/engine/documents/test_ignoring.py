@@ -12,6 +12,7 @@ from engine.corpus import Collection
 from engine.documents import finder
 from engine.documents.collecting import Part
 from engine.documents.finder import FoundFile, Skipped
+from engine.documents.ignoring import compiled
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 
@@ -127,3 +128,13 @@ def test_our_own_ignore_files_count_for_more_than_any_gitignore(folder):
     assert _names(folder) == ["build/a.md", "sub/c.md"]
     (skipped,) = find(folder / "secret.md")
     assert skipped.reason == f"{folder / '.npugatewayignore'} leaves it out"
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "where_case_counts"),
+    [("*.log", "A.LOG", False), ("Secrets/", "secrets/", False), ("a.md", "a.md", True)],
+)
+def test_case_counts_in_patterns_where_it_does_for_git(line, name, where_case_counts):
+    [strict], [lenient] = compiled(line, ignores_case=False), compiled(line, ignores_case=True)
+    assert bool(strict.regex.match(name)) is where_case_counts
+    assert lenient.regex.match(name)

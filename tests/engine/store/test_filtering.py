@@ -1,8 +1,11 @@
 """Filters: the store's answer is what going through every document by hand gives."""
 
 import fnmatch
+import ntpath
 import os
+import posixpath
 import random
+import sqlite3
 from pathlib import PurePath
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 
 from engine.corpus import Filter
 from engine.errors import InvalidInput
+from engine.store.filtering import glob
 from engine.store.interface import NO_FILTER
 
 ROOT = os.path.abspath(os.sep)
@@ -48,8 +52,9 @@ def _matches_glob(path, pattern):
     native = native.rstrip(os.sep)
     ways = {native, native.replace(f"{os.sep}**{os.sep}", os.sep)}
     return any(
-        fnmatch.fnmatchcase(path, way) or fnmatch.fnmatchcase(path, way + os.sep + "*")
+        fnmatch.fnmatchcase(os.path.normcase(path), os.path.normcase(way + end))
         for way in ways
+        for end in ("", os.sep + "*")
     )
 
 
@@ -328,3 +333,32 @@ def test_a_pattern_longer_than_any_path_is_refused(filled):
     store, _ = filled
     with pytest.raises(InvalidInput, match="60,000 characters long"):
         store.count(Filter(path_globs=("a" * 60_000,)))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "rules", "expected"),
+    [
+        ("*.md", r"C:\notes\a.md", ntpath, True),
+        ("*.MD", r"C:\notes\a.md", ntpath, True),
+        ("notes/*", r"C:\Notes\deep\A.md", ntpath, True),
+        ("Notes\\deep", r"C:\notes\Deep\a.md", ntpath, True),
+        ("**/deep/**/a.md", r"C:\notes\deep\a.md", ntpath, True),
+        ("c:/NOTES/*.md", r"C:\notes\a.md", ntpath, True),
+        ("c:\\notes", r"C:\Notes\a.md", ntpath, True),
+        ("//server/share/*.md", r"\\Server\share\a.md", ntpath, True),
+        ("/notes/*.md", r"C:\notes\a.md", ntpath, False),
+        ("D:/notes/*", r"C:\notes\a.md", ntpath, False),
+        ("otes/*", r"C:\notes\a.md", ntpath, False),
+        ("*.MD", "/notes/a.md", posixpath, False),
+        ("*.md", "/notes/a.md", posixpath, True),
+        ("/notes/*.md", "/notes/a.md", posixpath, True),
+    ],
+)
+def test_globs_mean_on_windows_what_its_files_are_called(pattern, path, rules, expected):
+    sql, bindings = glob(pattern, rules)
+    database = sqlite3.connect(":memory:")
+    try:
+        [[found]] = database.execute(f"SELECT {sql} FROM (SELECT ? AS path)", [*bindings, path])
+    finally:
+        database.close()
+    assert bool(found) is expected
