@@ -16,6 +16,7 @@ from pydantic import Field
 
 from engine.errors import EngineError, InvalidInput
 from mcp_server import passages, rendering
+from mcp_server.asking import asker
 from mcp_server.budgets import PROMPT_TOKENS, QUESTION_CHARACTERS
 from mcp_server.lifespan import Gateway
 from mcp_server.passages import Asked
@@ -50,13 +51,14 @@ def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
             snippet_characters=_CHARACTERS,
             max_tokens=PROMPT_TOKENS,
         )
-        library = gateway.engine.library
+        library, caller = gateway.engine.library, asker(context).name
         try:
-            request = await gateway.read(lambda: asked.request(library))
+            request = await gateway.read(lambda: asked.request(library), caller)
             found = await gateway.searched(
                 request,
                 context.report_progress,
                 lambda matches: passages.result(library, asked, matches),
+                caller,
             )
         except EngineError as error:
             code = INVALID_PARAMS if isinstance(error, InvalidInput) else INTERNAL_ERROR

@@ -3,11 +3,12 @@
 import json
 from typing import Any
 
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 
 from engine.errors import EngineError, NotFound
 from mcp_server import concurrency, reading
+from mcp_server.asking import asker
 from mcp_server.lifespan import Gateway
 
 
@@ -39,11 +40,13 @@ def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
         return json.dumps(kept, indent=1, ensure_ascii=False)
 
     @server.resource("doc://{document_id}", title="A document", mime_type="text/plain")
-    async def document(document_id: str) -> str:  # pyright: ignore[reportUnusedFunction]
+    async def document(  # pyright: ignore[reportUnusedFunction]
+        document_id: str, context: Context
+    ) -> str:
         """The text of an indexed document, as it was when it was indexed."""
         try:
-            wanted = reading.Wanted(document_id=document_id)
-            text, more = await gateway.read(lambda: reading.read(library, wanted))
+            wanted, caller = reading.Wanted(document_id=document_id), asker(context).name
+            text, more = await gateway.read(lambda: reading.read(library, wanted), caller)
         except NotFound as error:
             raise ResourceNotFoundError(str(error)) from error
         except EngineError as error:

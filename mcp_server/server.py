@@ -13,6 +13,7 @@ from mcp_server.settings import Settings
 from mcp_server.tasks.extension import TasksExtension, check_listeners
 from mcp_server.tools import documents, embed, generate, indexing, search, status
 from mcp_server.tools.making import GatewayTool
+from mcp_server.wrong_names import WrongNames
 
 Lifespan = Callable[[MCPServer[Gateway]], AbstractAsyncContextManager[Gateway]]
 
@@ -80,6 +81,7 @@ def _built(
     resources.add_to(server, gateway)
     prompts.add_to(server, gateway)
     completions.add_to(server, gateway)
+    server.middleware.append(WrongNames(server))
     return server
 
 

@@ -1,12 +1,14 @@
 """The tools get_document and list_documents: what is indexed, read and listed."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
+from mcp.server.mcpserver.context import Context
 from mcp_types import CallToolResult, TextContent
 
 from engine.search.narrowing import Narrowing
 from mcp_server import arguments as words
 from mcp_server import listing, reading, rendering
+from mcp_server.asking import asker
 from mcp_server.lifespan import Gateway
 from mcp_server.results import DocumentPage
 from mcp_server.tools.making import GatewayTool, answer, tool
@@ -17,6 +19,7 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
     library = gateway.engine.library
 
     async def list_documents(
+        context: Context[Any, Any],
         cursor: words.Cursor = "",
         limit: words.PageLimit = 50,
         collections: words.Collections = [],  # noqa: B006 - pydantic copies it for each call.
@@ -30,11 +33,12 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
             narrowing=Narrowing(collections=collections, paths=paths),
             skipped=skipped,
         )
-        page = await gateway.read(lambda: listing.page(library, wanted))
+        page = await gateway.read(lambda: listing.page(library, wanted), asker(context).name)
         return answer(rendering.documents(page), page)
 
     async def get_document(
         document_id: words.DocumentId,
+        context: Context[Any, Any],
         line_start: words.LineStart = 1,
         line_end: words.LineEnd = 0,
         character_start: words.CharacterStart = 0,
@@ -49,7 +53,7 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
             character_start=character_start,
             page=page,
         )
-        parts = await gateway.read(lambda: reading.read(library, wanted))
+        parts = await gateway.read(lambda: reading.read(library, wanted), asker(context).name)
         text, *notes = parts
         texts = [text, *filter(None, notes)]
         return CallToolResult(content=[TextContent(type="text", text=part) for part in texts])

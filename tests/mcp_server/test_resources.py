@@ -54,6 +54,14 @@ async def test_a_missing_resource_is_an_invalid_parameter_that_names_it(connect,
     assert caught.value.error.data == {"uri": uri}
 
 
+async def test_a_resource_of_no_kind_is_answered_with_those_that_there_are(connect):
+    async with connect() as client:
+        with pytest.raises(MCPError) as caught:
+            await client.read_resource("index://statistics")
+    assert caught.value.error.data == {"uri": "index://statistics"}
+    assert "did you mean index://status? There are models://info," in caught.value.error.message
+
+
 async def test_the_lists_of_resources_and_prompts_are_whole(connect):
     async with connect() as client:
         resources = {str(one.uri) for one in (await client.list_resources()).resources}

@@ -81,6 +81,23 @@ async def test_a_client_learns_version_and_instructions(connect, era):
         assert client.instructions.startswith("Private tools that run on this machine")
 
 
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("search", "did you mean semantic_search?"),
+        ("get_documents", "did you mean get_document?"),
+        ("mcp__npu-gateway__embed", "did you mean embed?"),
+        ("qqq", "qqq; there are semantic_search, get_document, list_documents"),
+    ],
+)
+async def test_a_tool_that_is_not_there_is_answered_with_those_that_are(connect, name, near):
+    async with connect() as client:
+        result = await client.call_tool(name, {})
+    assert result.is_error
+    assert near in result.content[0].text
+    assert "index_documents" in result.content[0].text
+
+
 async def test_an_unknown_argument_is_refused_by_name_with_the_near_one(connect):
     async with connect() as client:
         result = await client.call_tool("semantic_search", {"query": "x", "topk": 3})

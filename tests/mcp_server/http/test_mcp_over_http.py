@@ -3,6 +3,7 @@
 import json
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import anyio
 import httpx2
@@ -13,6 +14,7 @@ from mcp.server.subscriptions import ResourceUpdated
 
 from engine import __version__
 from mcp_server.changes import INDEX
+from mcp_server.concurrency import Admission
 from mcp_server.http.parsing import MOST_BYTES
 from mcp_server.keys import Keys
 from mcp_server.server import build_over
@@ -114,3 +116,29 @@ async def test_a_key_that_may_only_read_hears_what_another_has_indexed(serve, ho
                 read = await client.read_resource(INDEX, cache_mode="bypass")
                 if json.loads(read.contents[0].text)["index"]["embedded"] == 3:
                     break
+
+
+class Told(Admission):
+    """An admission that keeps the names of those it lets in."""
+
+    def slot(self, caller: str = "") -> Any:
+        self.callers = [*getattr(self, "callers", []), caller]
+        return super().slot(caller)
+
+
+async def test_whatever_reads_the_index_takes_its_callers_turn(serve, home):
+    key, _ = Keys(home.settings.keys_file).create("somebody")
+    with serve() as running:
+        for _ in running.gateway.engine.library.index(home.documents.resolve()):
+            pass
+        running.gateway.reads = Told(16, 1_000, "")
+        async with connected(running.url, "auto", key) as client:
+            listed = await client.call_tool("list_documents", {})
+            first = listed.structured_content["documents"][0]["document_id"]
+            await client.call_tool("get_document", {"document_id": first})
+            await client.call_tool("status", {})
+            await client.read_resource(f"doc://{first}")
+            await client.get_prompt("answer_from_documents", {"question": "moon"})
+        named = [name for name in running.gateway.reads.callers if name]
+    assert len(named) == 6, "the prompt takes two"
+    assert len(set(named)) == 1
