@@ -295,7 +295,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--handshake-seconds", type=float, default=3.0, help="more where it is busy"
+        "--patience", type=float, default=1.0, help="times as long, where it is busy"
     )
     arguments = parser.parse_args()
     seeds = random.Random(arguments.seed)
