@@ -106,3 +106,19 @@ def test_nothing_committed_names_a_registry_host_or_a_lock():
     for name in filter(None, listed):
         text = (ROOT / name).read_text(encoding="utf-8", errors="ignore")
         assert not words.search(text), name
+
+
+def test_what_readme_quotes_of_the_doctor_is_what_it_says():
+    """Sentences stand in the code in parts, each in quotes of its own."""
+    code = "".join(path.read_text(encoding="utf-8") for path in FILES)
+    code = re.sub(r'"\s*\n\s*f?"', "", code)
+    table = README.partition("## When something is wrong")[2].partition("\n## ")[0]
+    quoted = [
+        words
+        for row in table.splitlines()
+        if row.startswith(("| doctor", "| tools"))
+        for words in re.findall("`([^`]+)`", row.split("|")[1])
+    ]
+    assert len(quoted) > 9
+    for words in quoted:
+        assert words.removeprefix("none: ") in code, words
