@@ -17,11 +17,17 @@ from mcp_server.wrong_names import WrongNames
 
 Lifespan = Callable[[MCPServer[Gateway]], AbstractAsyncContextManager[Gateway]]
 
+_LISTS: tuple[CacheableMethod, ...] = (
+    "tools/list",
+    "prompts/list",
+    "resources/list",
+    "resources/templates/list",
+)
 _MAY_BE_KEPT: dict[CacheableMethod, CacheHint] = {
-    "tools/list": CacheHint(ttl_ms=300_000, scope="private"),
+    **dict.fromkeys(_LISTS, CacheHint(ttl_ms=300_000, scope="private")),
     "server/discover": CacheHint(ttl_ms=60_000, scope="private"),
 }
-"""For how long, and by whoever asked alone: what is offered depends on the key that asks. Tools
+"""For how long, and by whoever asked alone: what is offered depends on the key that asks. Lists
 change only with the version, but what is indexed is told with the discovery."""
 
 

@@ -175,8 +175,17 @@ async def test_the_list_may_be_kept_by_whoever_asks_for_it(home):
     async with home.client("auto") as client:
         listed = await client.list_tools()
         discovered = await client.session.discover()
+        fixed = [
+            await client.list_prompts(),
+            await client.list_resources(),
+            await client.list_resource_templates(),
+        ]
+        read = await client.read_resource("index://status")
     assert listed.ttl_ms == 300_000
+    assert [one.ttl_ms for one in fixed] == [300_000] * 3
+    assert {one.cache_scope for one in fixed} == {read.cache_scope} == {"private"}
     assert discovered.ttl_ms == 60_000
+    assert read.ttl_ms == 0
     assert listed.cache_scope == discovered.cache_scope == "private", "a key decides what is there"
 
 
