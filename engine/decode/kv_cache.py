@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from engine import memory
 from engine.errors import ModelBroken
 from engine.runtime.session import Array, Binding, Session, Tensor
 
@@ -163,16 +164,25 @@ class KVCache(ABC):
 def handed_over(buffers: list[Array], index: int, tokens: int) -> list[Array]:
     """Copies of the first tokens of a row, each made when the buffer before it has been dropped.
 
+    They lie in one block, apart from what the C library keeps: a server holds many of them, of all
+    lengths, for very different times.
+
     Args:
-        buffers: Arrays [rows, heads, capacity, head_size]; the list is emptied.
+        buffers: Arrays [rows, heads, capacity, head_size], all alike; the list is emptied.
         index: The row's.
         tokens: How many; for 0 nothing is copied.
+
+    Raises:
+        MemoryError: There is none.
     """
+    if not tokens:
+        return []
+    _, heads, _, head_size = buffers[0].shape
+    kept = memory.pages((len(buffers), heads, tokens, head_size), buffers[0].dtype.type)
     buffers.reverse()
-    kept: list[Array] = []
-    while buffers and tokens:
-        kept.append(buffers.pop()[index, :, :tokens].copy())
-    return kept
+    for copy in kept:
+        copy[:] = buffers.pop()[index, :, :tokens]
+    return list(kept)
 
 
 def _shape(past: Mapping[str, Tensor]) -> tuple[int, int, type[np.generic]]:

@@ -8,8 +8,7 @@ gone back where the limit wants it, and are freed with the last row.
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
+from engine import memory
 from engine.decode.kv_cache import CacheLayout, KVCache, Row, handed_over
 from engine.runtime.session import Array, Binding, Session
 
@@ -81,7 +80,7 @@ class SharedCache(KVCache):
 
     def read(self, row: Row, tokens: int) -> list[Array]:
         index = self._rows.index(row)
-        return [buffer[index, :, :tokens].copy() for buffer in self._buffers]
+        return handed_over([*self._buffers], index, tokens)
 
     def write(self, row: Row, arrays: Sequence[Array], tokens: int) -> None:
         index = self._rows.index(row)
@@ -117,10 +116,10 @@ class SharedCache(KVCache):
         self._bindings = {}
         shape = (rows, self.layout.heads, capacity, self.layout.head_size)
         for number, old in enumerate(self._buffers):
-            new = np.zeros(shape, self.layout.dtype)
+            new = memory.pages(shape, self.layout.dtype)
             for index, row in enumerate(self._rows):
                 new[index, :, : row.position] = old[index, :, : row.position]
             self._buffers[number], self.capacity = new, 0
         if not self._buffers:
-            self._buffers = [np.zeros(shape, self.layout.dtype) for _ in self.layout.names]
+            self._buffers = [memory.pages(shape, self.layout.dtype) for _ in self.layout.names]
         self.capacity = capacity

@@ -6,8 +6,11 @@
 A server of its own with two keys, and clients that ask for chat answers (streamed or not), vectors
 and searches at random; one in five leaves before its answer is there. Shown are answers by kind and
 status, latencies, the share of each key, what the server holds at the end (slots, calls in line,
-threads, open files), and how its memory grew over the second half, in percent an hour by a
-straight line through it. A full line (429) is an answer: that is what it is for.
+threads, open files), and its memory: all of it, and all but the prompts that are kept on purpose
+until their budget is full. How either grew is a straight line through the second half, in percent
+an hour; for the second it begins no sooner than when the budget was full. Memory grows with the
+calls rather than with time, so it is told after how many it stood where. A full line (429) is an
+answer: that is what it is for.
 """
 
 import argparse
@@ -39,6 +42,9 @@ LEAVING = 0.2
 """The share of calls whose caller leaves early."""
 
 SAMPLE_SECONDS = 2.0
+FULL = 0.98
+"""The share of the most that kept prompts ever took at which their budget counts as full."""
+
 WORDS = [
     "sea",
     "moon",
@@ -75,24 +81,48 @@ class Samples:
     """What the server holds, from time to time."""
 
     at: list[float] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)
     resident_mb: list[float] = field(default_factory=list)
+    kept_mb: list[float] = field(default_factory=list)
     threads: list[int] = field(default_factory=list)
     files: list[int] = field(default_factory=list)
 
-    def take(self, pid: int) -> None:
+    def take(self, pid: int, calls: int, kept_bytes: float) -> None:
         status = dict(
             line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
         )
         self.at.append(time.monotonic())
+        self.calls.append(calls)
+        self.kept_mb.append(kept_bytes / 2**20)
         self.resident_mb.append(int(status["VmRSS"].split()[0]) / 1024)
         self.threads.append(int(status["Threads"]))
         self.files.append(len(os.listdir(f"/proc/{pid}/fd")))
 
-    def percent_an_hour(self) -> float:
-        """Growth of memory over the second half."""
-        half = len(self.at) // 2
-        slope, _ = np.polyfit(self.at[half:], self.resident_mb[half:], 1)
-        return float(100 * slope * 3600 / np.mean(self.resident_mb[half:]))
+    @property
+    def half(self) -> int:
+        """The sample with which the second half begins."""
+        return len(self.at) // 2
+
+    @property
+    def full(self) -> int:
+        """The first sample at which no more prompts could be kept."""
+        return next(
+            index for index, kept in enumerate(self.kept_mb) if kept >= FULL * max(self.kept_mb)
+        )
+
+    @property
+    def rest_mb(self) -> list[float]:
+        """Memory without the prompts that are kept."""
+        return [
+            resident - kept for resident, kept in zip(self.resident_mb, self.kept_mb, strict=True)
+        ]
+
+    def percent_an_hour(self, values: list[float], first: int) -> float:
+        """Growth from a sample on, by a straight line through all that follow."""
+        if len(values) - first < 3:
+            return float("nan")
+        slope, _ = np.polyfit(self.at[first:], values[first:], 1)
+        return float(100 * slope * 3600 / np.mean(values[first:]))
 
 
 def main() -> None:
@@ -113,7 +143,7 @@ async def _run(
 ) -> tuple[Tally, Samples, dict[str, Any]]:
     tally, samples = Tally(), Samples()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_sample, samples, pid)
+        tasks.start_soon(_sample, samples, tally, url, pid, keys[0])
         with anyio.move_on_after(60 * options.minutes):
             async with anyio.create_task_group() as clients:
                 for number in range(options.connections):
@@ -166,10 +196,13 @@ async def _asked(http: httpx2.AsyncClient, kind: str, chance: random.Random) -> 
         return type(error).__name__
 
 
-async def _sample(samples: Samples, pid: int) -> None:
-    while True:
-        samples.take(pid)
-        await anyio.sleep(SAMPLE_SECONDS)
+async def _sample(samples: Samples, tally: Tally, url: str, pid: int, key: str) -> None:
+    async with _connected(url, key) as http:
+        while True:
+            metrics = (await http.get("/metrics")).text
+            kept = re.search(r"^npu_gateway_prefix_bytes (\S+)", metrics, re.M)
+            samples.take(pid, tally.statuses.total(), float(kept[1]) if kept else 0.0)
+            await anyio.sleep(SAMPLE_SECONDS)
 
 
 @asynccontextmanager
@@ -247,16 +280,36 @@ def _figures(tally: Tally, samples: Samples, answers: dict[str, Any]) -> dict[st
         rows[f"{kind}: p50 / p95 ms"] = f"{p50:,.0f} / {p95:,.0f}"
     shares = sorted(tally.by_key.values())
     rows["answers of the two keys"] = " / ".join(f"{share:,}" for share in shares)
-    half = len(samples.at) // 2
-    rows["memory, MB, first / half / last"] = " / ".join(
-        f"{samples.resident_mb[index]:,.0f}" for index in (0, half, -1)
-    )
-    rows["memory, second half, % an hour"] = f"{samples.percent_an_hour():+.2f}"
+    rows |= _memory(samples)
+    half = samples.half
     for name, values in (("threads", samples.threads), ("open files", samples.files)):
         rows[f"{name}, half / most after / last"] = (
             f"{values[half]} / {max(values[half:])} / {values[-1]}"
         )
     rows["answers in work and in line at the end"] = f"{answers['active']} / {answers['waiting']}"
+    return rows
+
+
+def _memory(samples: Samples) -> dict[str, str]:
+    half, full = samples.half, samples.full
+    rest, first = samples.rest_mb, max(half, full)
+    rows: dict[str, str] = {}
+    for name, values in (
+        ("calls", samples.calls),
+        ("memory, MB", samples.resident_mb),
+        ("prompts kept, MB", samples.kept_mb),
+        ("memory without them, MB", rest),
+    ):
+        eighths = (values[len(values) * number // 8] for number in range(8))
+        rows[f"{name}, after each eighth"] = " ".join(
+            f"{one:,.0f}" for one in [*eighths, values[-1]]
+        )
+    rows["prompts kept: full after s / calls"] = (
+        f"{samples.at[full] - samples.at[0]:,.0f} / {samples.calls[full]:,}"
+    )
+    whole = samples.percent_an_hour(samples.resident_mb, half)
+    rows["memory, second half, % an hour"] = f"{whole:+.2f}"
+    rows["memory without them, % an hour"] = f"{samples.percent_an_hour(rest, first):+.2f}"
     return rows
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from engine import memory
@@ -60,6 +61,25 @@ def test_what_the_process_holds_grows_with_what_it_holds():
     memory.give_back()
     assert during - before >= 40_000_000
     assert memory.resident_bytes() <= during - 40_000_000
+
+
+@needs_statm
+def test_pages_go_back_as_soon_as_nobody_holds_them():
+    block = memory.pages((50, 1_000_000), np.uint8)
+    assert not block.any()
+    block[:] = 1
+    during = memory.resident_bytes()
+    part = block[3:4]
+    del block
+    assert memory.resident_bytes() >= during - 10_000_000
+    del part
+    assert memory.resident_bytes() <= during - 40_000_000
+
+
+def test_pages_that_there_are_not_are_a_memory_error():
+    with pytest.raises(MemoryError, match="no memory for"):
+        memory.pages((2**59,), np.float32)
+    assert memory.pages((3, 0), np.float32).shape == (3, 0)
 
 
 @needs_statm

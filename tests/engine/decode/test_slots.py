@@ -1,11 +1,12 @@
 """Answers that grow together: each is what it would be alone, whoever comes and goes."""
 
+import errno
+import mmap
 import random
 import threading
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from tiny_models import Form, write_decoder
 
@@ -168,8 +169,8 @@ def test_answers_begin_in_the_order_in_which_they_came(tiny_spec: DecoderSpec, s
 def test_who_cannot_be_given_a_place_gets_the_error_and_nobody_else(
     tiny_spec: DecoderSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def zeros(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-        raise MemoryError(shape, dtype)
+    def mapped(*_: int, **flags: int) -> mmap.mmap:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
     loop = _loop(tiny_spec, 2)
     first, second = (_sequence(tiny_spec, "the thing in there", 5) for _ in range(2))
@@ -179,7 +180,7 @@ def test_who_cannot_be_given_a_place_gets_the_error_and_nobody_else(
         first.pieces.clear()
     loop.add(second)
     with monkeypatch.context() as patch:
-        patch.setattr(np, "zeros", zeros)
+        patch.setattr(mmap, "mmap", mapped)
         loop.step_for(first)
     assert isinstance(second.error, MemoryError)
     assert len(first.pieces) == 1
