@@ -44,7 +44,7 @@ def one_indexer(index_file: Path, wait_seconds: float = 0.0) -> Generator[None]:
         ) from error
     try:
         with suppress(OSError):
-            pid_file.write_text(str(os.getpid()))
+            pid_file.write_text(str(os.getpid()), encoding="ascii")
         yield
     finally:
         with suppress(OSError):
@@ -62,5 +62,5 @@ def _busy(pid: int) -> IndexerBusy:
 
 def _pid(pid_file: Path) -> int:
     with suppress(OSError, ValueError):
-        return int(pid_file.read_text())
+        return int(pid_file.read_text(encoding="ascii"))
     return 0

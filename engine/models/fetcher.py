@@ -196,6 +196,11 @@ def _file_errors(known: KnownModel, models_dir: Path) -> Generator[None]:
         yield
     except OSError as error:
         advice = f"then run: npu-gateway pull {known.model_id}"
+        if isinstance(error, PermissionError) and manifest.is_in(models_dir / known.model_id):
+            raise FetchFailed(
+                f"{known.model_id} in {models_dir} may not be replaced ({error}); it is damaged. "
+                f"If an npu-gateway serves it, stop that, {advice}"
+            ) from error
         if error.errno in _DISK_FULL:
             free = shutil.disk_usage(models_dir).free
             raise FetchFailed(

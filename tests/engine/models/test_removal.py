@@ -6,7 +6,7 @@ import pytest
 from tiny_sources import install
 
 from engine.errors import ModelMissing, ModelNotFound, Unavailable
-from engine.models import installed, removal
+from engine.models import installed, removal, staging
 from engine.models.staging import Staging
 
 MINILM = "all-minilm-l6-v2"
@@ -48,6 +48,33 @@ def test_only_a_models_id_names_what_is_removed(model_id: str, models_folder: Pa
     with pytest.raises(ModelNotFound):
         removal.remove(model_id, models_folder)
     assert len(installed.list_installed(models_folder)) == 1
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
+    """Folders that the system does not let go of, as Windows does not of one with open files."""
+    folders: set[Path] = set()
+    rename = Path.rename
+
+    def refused(self: Path, target: Path) -> Path:
+        if self in folders:
+            raise PermissionError(13, "Access is denied", str(self))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    monkeypatch.setattr(staging, "_RENAME_PAUSE", 0)
+    return folders
+
+
+def test_a_model_whose_files_are_open_stays_whole(models_folder: Path, held: set[Path]):
+    place = install(models_folder, MINILM)
+    held.add(place)
+    with pytest.raises(Unavailable, match="is in use; stop the npu-gateway that serves it"):
+        removal.remove(MINILM, models_folder)
+    [model] = installed.list_installed(models_folder)
+    assert (model.model_id, model.broken) == (MINILM, "")
+    held.clear()
+    assert removal.remove(MINILM, models_folder) > 0
 
 
 def test_a_model_that_is_being_fetched_is_left_alone(models_folder: Path):
