@@ -226,9 +226,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.command != "serve":
         _keep_stdout_for_results()
-        _use_utf8()
+        _use_utf8(sys.stdin, sys.stdout)
     elif sys.stdout is None or _is_descriptor_1(sys.stdout):
         start.taken()
+    _use_utf8(sys.stderr)
     errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
     try:
         chosen = settings.read(arguments, arguments.command)
@@ -274,9 +275,9 @@ def _is_descriptor_1(stream: TextIO) -> bool:
         return False
 
 
-def _use_utf8() -> None:
+def _use_utf8(*streams: TextIO | None) -> None:
     """Pipes carry UTF-8 on every system, and a file name that is no text ends no command."""
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
+    for stream in streams:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 

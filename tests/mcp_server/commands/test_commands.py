@@ -172,6 +172,12 @@ def test_serve_with_pull_and_offline_fetches_nothing(tmp_path):
     assert result.stdout == ""
 
 
+def test_what_a_server_says_of_itself_is_utf8_whatever_the_system_prefers():
+    refused = piped("serve", env={"NPU_GATEWAY_LOG_LEVEL": "größe→"}, stdin=subprocess.DEVNULL)
+    assert refused.returncode == 2
+    assert "not 'größe→'" in refused.stderr
+
+
 def test_doctor_finds_a_sound_machine_and_changes_nothing(flags, tmp_path):
     result = piped("doctor", "--json", *flags)
     report = json.loads(result.stdout)
