@@ -112,7 +112,8 @@ async function take(client, turn, number) {
   const isOver = (one) => Object.entries(turn.until ?? {}).every(([path, is]) => at(one, path) === is);
   let found = await answer(client, turn);
   while (!isOver(found)) {
-    assert(performance.now() - begin < 1000 * script.stops_in_seconds, `${turn.does} lasts`);
+    const patience = turn.seconds ?? script.stops_in_seconds;
+    assert(performance.now() - begin < 1000 * patience, `${turn.does} lasts`);
     found = await answer(client, turn);
   }
   const seconds = (performance.now() - begin) / 1000;

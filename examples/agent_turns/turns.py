@@ -59,9 +59,10 @@ class Turns:
     async def take(self, number: int, turn: dict[str, Any]) -> Row:
         """One turn; an AssertionError says what was not as it should be."""
         begin = time.perf_counter()
+        patience = max(self._patience, turn.get("seconds", 0))
         seen = await self._answer(turn)
         while not all(_at(seen, path) == value for path, value in turn.get("until", {}).items()):
-            assert time.perf_counter() - begin < self._patience, f"{turn} lasts: {seen['data']}"
+            assert time.perf_counter() - begin < patience, f"{turn} lasts: {seen['data']}"
             seen = await self._answer(turn)
         seconds = time.perf_counter() - begin
         self._check(turn, seen)

@@ -2,15 +2,18 @@
 
 import json
 import logging
+import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import anyio
 import httpx2
 import pytest
-from mcp import Client
+from eras import in_one_era
+from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server.subscriptions import ResourceUpdated
+from mcp.shared.exceptions import MCPError
 
 from engine import __version__
 from mcp_server.changes import INDEX
@@ -142,3 +145,104 @@ async def test_whatever_reads_the_index_takes_its_callers_turn(serve, home):
         named = [name for name in running.gateway.reads.callers if name]
     assert len(named) == 6, "the prompt takes two"
     assert len(set(named)) == 1
+
+
+CALLS = [
+    ("semantic_search", {"query": "What makes the sea rise and fall?"}),
+    ("semantic_search", {"query": "dough", "explain": True, "top_k": 1}),
+    ("semantic_search", {"query": "dough", "topk": 1}),
+    ("list_documents", {"limit": 2}),
+    ("list_documents", {"collections": ["nothing"]}),
+    ("get_document", {"document_id": "0" * 16}),
+    ("embed", {"texts": ["the sea", "潮の満ち引き"], "encoding": "base64"}),
+    ("embed", {"texts": ["x"] * 100}),
+    ("generate", {"prompt": "Name a colour.", "max_tokens": 6}),
+    ("generate", {"prompt": "Sea or bread?", "choices": ["sea", "bread"]}),
+    ("generate", {"prompt": "x", "json_schema": {"type": "nothing"}}),
+    ("status", {}),
+    ("no_such_tool", {}),
+]
+CHANGING_FACTS = {"unloads_in", "memory", "answers", "placement", "size_bytes"}
+"""Of status, which tell what the moment or the process is like."""
+
+
+def lasting(value):
+    """A result without what another moment changes."""
+    if isinstance(value, list):
+        return [lasting(one) for one in value]
+    if isinstance(value, dict):
+        return {name: lasting(one) for name, one in value.items() if name not in CHANGING_FACTS}
+    return value
+
+
+async def told(client: Client) -> list[object]:
+    """All that a client is told: lists, the results of many calls, resources, a prompt."""
+    found: list[object] = [
+        [one.model_dump() for one in (await client.list_tools()).tools],
+        [one.model_dump() for one in (await client.list_resources()).resources],
+        [one.model_dump() for one in (await client.list_resource_templates()).resource_templates],
+        [one.model_dump() for one in (await client.list_prompts()).prompts],
+    ]
+    for name, arguments in CALLS:
+        result = await client.call_tool(name, arguments)
+        text = [] if name == "status" else [part.text for part in result.content]
+        facts = (result.meta or {}).get("finish_reason")
+        found.append((name, result.is_error, text, lasting(result.structured_content), facts))
+    first = found[4][3]["passages"][0]["document_id"]  # type: ignore[index]
+    found.append((await client.read_resource(f"doc://{first}")).contents[0].text)
+    found.append((await client.get_prompt("answer_from_documents", {"question": "sea"})).messages)
+    with pytest.raises(MCPError) as missing:
+        await client.read_resource("doc://0123456789abcdef")
+    return [*found, (missing.value.code, missing.value.message, missing.value.data)]
+
+
+@in_one_era
+async def test_all_that_is_told_over_http_is_told_in_memory(served, era):
+    async with connected(served.url, era) as client:
+        over_http = await told(client)
+    async with Client(build_over(served.gateway, read_only=False), mode=era) as client:
+        in_memory = await told(client)
+    for one, other in zip(over_http, in_memory, strict=True):
+        assert one == other
+
+
+@pytest.mark.nightly
+async def test_all_that_is_told_over_http_is_told_over_stdio(served, era):
+    settings = served.gateway.settings
+    folders = ("--data-dir", settings.data_dir, "--models-dir", settings.models_dir)
+    command = ["-m", "mcp_server", "serve", *folders, "--root", settings.root[0]]
+    server = StdioServerParameters(command=sys.executable, args=[str(one) for one in command])
+    with anyio.fail_after(120):
+        async with Client(server, mode=era) as client:
+            await client.call_tool("generate", {"prompt": "x", "max_tokens": 1})
+            over_stdio = await told(client)
+        async with connected(served.url, era) as client:
+            over_http = await told(client)
+    for one, other in zip(over_stdio, over_http, strict=True):
+        assert one == other
+
+
+async def test_a_closed_stream_ends_its_answer_and_the_next_call_is_answered(served, era):
+    """In the newer era a call that is cancelled closes its stream; in the older one it may not."""
+    started = anyio.Event()
+
+    async def progress(done: float, total: float | None, message: str | None) -> None:
+        if done >= 1:
+            started.set()
+
+    async def begin() -> None:
+        asked = {"prompt": "Tell a very long story.", "max_tokens": 4_000}
+        async with connected(served.url, era) as client:
+            await client.call_tool("generate", asked, progress_callback=progress)
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(begin)
+            await started.wait()
+            tasks.cancel_scope.cancel()
+        async with connected(served.url, era) as client:
+            answers = {"active": 1}
+            while answers["active"] or answers["kv_bytes"]:
+                answers = (await client.call_tool("status", {})).structured_content["answers"]
+            after = await client.call_tool("generate", {"prompt": "Say hello.", "max_tokens": 4})
+    assert not after.is_error
