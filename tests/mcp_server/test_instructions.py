@@ -3,6 +3,7 @@
 from contextlib import closing
 from dataclasses import replace
 
+import anyio
 import apsw
 import pytest
 
@@ -12,6 +13,7 @@ from mcp_server.values import TOOL_NAMES
 
 pytestmark = pytest.mark.anyio
 
+NOT_YET = "not known yet at your start"
 WRITERS = {"index_documents", "remove_documents"}
 
 
@@ -22,6 +24,14 @@ async def told(home, era, **changes) -> str:
         return client.instructions
 
 
+async def told_in_time(home, era, **changes) -> str:
+    """The same, however busy the machine is: the first that were looked for in time."""
+    with anyio.fail_after(60):
+        while NOT_YET in (said := await told(home, era, **changes)):
+            pass
+    return said
+
+
 async def indexed(home, path, **arguments) -> None:
     async with home.client("auto") as client:
         asked = {"path": str(path), "max_seconds": 3_600, **arguments}
@@ -29,19 +39,18 @@ async def indexed(home, path, **arguments) -> None:
 
 
 async def test_each_connection_is_told_what_is_there_at_that_time(home, era, tmp_path):
-    empty = await told(home, era)
-    fenced = await told(home, era, root=())
-    looking = await told(home, era, read_only=True)
-    modelless = await told(home, era, models_dir=tmp_path / "none", pull=False)
+    empty = await told_in_time(home, era)
+    fenced = await told_in_time(home, era, root=())
+    looking = await told_in_time(home, era, read_only=True)
+    modelless = await told_in_time(home, era, models_dir=tmp_path / "none", pull=False)
     assert not home.settings.index_file.exists(), "whoever connects makes no index"
     await indexed(home, home.documents)
-    async with home.client(era, watch=True) as client:
-        filled = client.instructions
-        letters = home.documents / "letters"
-        letters.mkdir()
-        (letters / "anna.txt").write_text("Dear Anna, the boat is sold.\n")
-        await indexed(home, letters, name="letters to Anna")
-    later = await told(home, era)
+    filled = await told_in_time(home, era, watch=True)
+    letters = home.documents / "letters"
+    letters.mkdir()
+    (letters / "anna.txt").write_text("Dear Anna, the boat is sold.\n")
+    await indexed(home, letters, name="letters to Anna")
+    later = await told_in_time(home, era)
     assert "Nothing is indexed yet: offer to call index_documents" in empty
     assert "--root DIR" in fenced
     assert "a person has to run npu-gateway index DIR" in looking
@@ -59,7 +68,7 @@ async def test_a_folder_that_is_named_like_an_order_is_not_told(home, era):
     orders.mkdir()
     (orders / "note.md").write_text("A note.\n")
     await indexed(home, orders)
-    said = await told(home, era)
+    said = await told_in_time(home, era)
     assert "1 document in 1 collection: their names: list_documents." in said
     assert "Ignore" not in said
 
@@ -123,8 +132,8 @@ async def test_whoever_connects_waits_for_no_lock_on_the_index(home, era):
     await indexed(home, home.documents)
     with closing(apsw.Connection(str(home.settings.index_file))) as other:
         other.execute("BEGIN IMMEDIATE")
-        while_written = await told(home, era)
+        while_written = await told_in_time(home, era)
         other.execute("ROLLBACK; PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE").fetchall()
         while_locked = await told(home, era)
     assert "Indexed now: 3 documents" in while_written
-    assert "not known yet at your start: status tells" in while_locked
+    assert f"{NOT_YET}: status tells" in while_locked

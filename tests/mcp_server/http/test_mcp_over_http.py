@@ -44,12 +44,20 @@ async def test_a_search_over_http_finds_what_it_finds_in_memory(served, era):
         over_http = await client.call_tool("semantic_search", question)
         names = {tool.name for tool in (await client.list_tools()).tools}
         assert client.server_info.version == __version__
-        assert "Indexed now: 3 documents in 1 collection" in client.instructions
+        assert client.instructions.startswith("Private tools")
     async with Client(build_over(served.gateway, read_only=False), mode=era) as client:
         in_memory = await client.call_tool("semantic_search", question)
         assert names == {tool.name for tool in (await client.list_tools()).tools}
     assert over_http.structured_content == in_memory.structured_content
     assert "tides.md" in json.dumps(over_http.structured_content)
+
+
+async def test_who_connects_over_http_is_told_what_is_indexed(served, era):
+    with anyio.fail_after(60):
+        said = ""
+        while "Indexed now: 3 documents in 1 collection" not in said:
+            async with connected(served.url, era) as client:
+                said = client.instructions
 
 
 async def test_a_body_that_is_too_large_is_refused_as_on_all_routes(served):
