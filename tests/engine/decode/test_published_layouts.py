@@ -60,7 +60,7 @@ def opened(folder: Path) -> Decoder:
     spec = read(folder)
     assert isinstance(spec, DecoderSpec)
     # Drafts would be checked in runs that round otherwise; see `test_exactness`.
-    return Decoder.open(spec, DecoderOptions(threads=2, speculate=False))
+    return Decoder.open(spec, DecoderOptions(threads=1, speculate=False))
 
 
 def answered(decoder: Decoder, messages: list[Message], count: int = COUNT) -> list[Piece]:

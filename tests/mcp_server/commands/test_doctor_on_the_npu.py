@@ -2,14 +2,8 @@
 
 import json
 import re
-import subprocess
-import sys
 
-
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mcp_server", *words], capture_output=True, encoding="utf-8"
-    )
+from shell import run
 
 
 def test_doctor_tells_what_became_of_the_nodes_of_each_shape_that_was_compiled(

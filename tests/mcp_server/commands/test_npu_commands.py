@@ -9,20 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import shell
+from shell import Ran, piped, run
 
 PNG = b"\x89PNG\r\n"
 FULL_DISK = Path("/dev/full")
 TEXTS = ("w5 w6 w7", "w299 " * 40)
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mcp_server", *words], capture_output=True, encoding="utf-8"
-    )
-
-
-def vectors_of(result: subprocess.CompletedProcess[str]) -> np.ndarray:
+def vectors_of(result: Ran) -> np.ndarray:
     return np.array(json.loads(result.stdout)["embeddings"])
 
 
@@ -44,7 +38,7 @@ def cpu_vectors(on_cpu) -> np.ndarray:
 
 
 def test_the_forced_simulator_embeds_and_what_it_prints_stays_off_stdout(flags, cpu_vectors):
-    result = run("embed", *TEXTS, "--json", "--policy", "npu", *flags)
+    result = piped("embed", *TEXTS, "--json", "--policy", "npu", *flags)
     answer = json.loads(result.stdout)
     assert result.returncode == 0
     assert answer["provider"] == "htp-simulator"
@@ -85,7 +79,7 @@ def test_calibrating_tells_and_draws_what_each_provider_takes(flags, tmp_path):
 
 
 def test_calibrating_without_an_npu_measures_the_cpu(on_cpu):
-    result = shell.run("calibrate", *on_cpu)
+    result = run("calibrate", *on_cpu)
     table, words = result.stdout.split("shape: texts x tokens")
     assert result.returncode == 0
     assert "cpu       1x32" in table
@@ -98,7 +92,7 @@ def test_a_picture_that_cannot_be_written_is_one_sentence_before_anything_is_mea
 ):
     no_model = ["--data-dir", str(tmp_path), "--embedder", str(tmp_path / "none")]
     for file in (tmp_path / "no" / "folder.png", tmp_path):
-        result = shell.run("calibrate", "--plot", str(file), *no_model)
+        result = run("calibrate", "--plot", str(file), *no_model)
         assert result.returncode == 1
         assert "choose another --plot" in result.stderr
         assert "Traceback" not in result.stderr
@@ -121,9 +115,9 @@ def test_what_looks_like_markup_or_mathematics_is_printed_and_drawn_as_it_is(
     flags = ["--data-dir", str(tmp_path / "data"), "--models-dir", str(tmp_path)]
     picture = tmp_path / "latencies.png"
     words = ["--embedder", str(folder), "--policy", "cpu", "--plot", str(picture), *flags]
-    result = shell.run("calibrate", *words)
-    found = shell.run("doctor", "--embedder", str(folder), "--policy", "cpu", *flags)
-    embedded = shell.run("embed", "w5 :bug:", "--embedder", str(folder), "--policy", "cpu", *flags)
+    result = run("calibrate", *words)
+    found = run("doctor", "--embedder", str(folder), "--policy", "cpu", *flags)
+    embedded = run("embed", "w5 :bug:", "--embedder", str(folder), "--policy", "cpu", *flags)
     assert (result.returncode, result.stderr) == (0, f"{picture} is written.\n")
     assert picture.read_bytes().startswith(PNG)
     assert folder.name in result.stdout
@@ -166,7 +160,7 @@ def test_doctor_tells_of_the_device_and_compiles_nothing(flags, tmp_path):
 
 def test_doctor_calls_a_machine_without_an_npu_sound_unless_one_is_forced(on_cpu):
     for words, state in (([], "ok"), (["--policy", "npu"], "problem")):
-        result = shell.run("doctor", "--json", *words, *on_cpu)
+        result = run("doctor", "--json", *words, *on_cpu)
         facts = {finding["name"]: finding for finding in json.loads(result.stdout)["findings"]}
         assert facts["NPU"]["state"] == state
         assert "cpu" not in facts["ONNX Runtime"]["fact"].split()
@@ -174,7 +168,7 @@ def test_doctor_calls_a_machine_without_an_npu_sound_unless_one_is_forced(on_cpu
 
 def test_doctor_looks_for_no_npu_where_the_policy_is_cpu(on_cpu):
     words = ["--policy", "cpu", "--npu-option", "no_such_option=1"]
-    result = shell.run("doctor", "--json", *words, *on_cpu)
+    result = run("doctor", "--json", *words, *on_cpu)
     facts = {finding["name"]: finding for finding in json.loads(result.stdout)["findings"]}
     assert facts["NPU"]["fact"] == "The policy is cpu: no NPU is looked for."
     assert (facts["NPU"]["state"], facts["NPU"]["advice"]) == ("ok", "")
