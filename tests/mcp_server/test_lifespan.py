@@ -72,6 +72,7 @@ async def calls_that_wait(home, era, gate: Gate, count: int) -> list[Any]:
     return results
 
 
+@in_one_era
 async def test_many_calls_share_one_load(home, era):
     gate = Gate(lambda: Noticed(home.embedder))
     results = await calls_that_wait(home, era, gate, 30)
@@ -79,6 +80,7 @@ async def test_many_calls_share_one_load(home, era):
     assert gate.loads == 1
 
 
+@in_one_era
 async def test_many_calls_share_one_failure_and_the_next_call_tries_again(home, era):
     gate = Gate(broken)
     results = await calls_that_wait(home, era, gate, 30)
@@ -88,6 +90,7 @@ async def test_many_calls_share_one_failure_and_the_next_call_tries_again(home, 
     assert gate.loads == 1
 
 
+@in_one_era
 async def test_a_bug_in_loading_is_a_sentence_without_its_secret(home, era):
     gate = Gate(bug)
     (result,) = await calls_that_wait(home, era, gate, 1)

@@ -91,7 +91,7 @@ def test_two_hundred_cancels_change_no_answer_and_hold_no_memory(
 def test_cancelling_the_real_model_while_it_reads_and_writes_changes_no_answer(
     smollm2: Decoder,
 ) -> None:
-    cancel_beside(smollm2, 20, prompts=40, max_tokens=12)
+    cancel_beside(smollm2, 10, prompts=20, max_tokens=12)
 
 
 def test_what_is_cancelled_before_it_begins_never_begins(tiny: Decoder) -> None:
