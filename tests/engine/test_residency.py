@@ -42,7 +42,7 @@ def test_many_callers_at_once_load_one_model_once():
 
     def load(report):
         loads.append(1)
-        gate.wait(10)
+        gate.wait(60)
         return Model()
 
     place = Resident("model", load)
@@ -127,13 +127,13 @@ def test_closing_does_not_wait_longer_than_told_for_a_load():
 
     def load(report):
         started.set()
-        gate.wait(10)
+        gate.wait(60)
         return Model()
 
     place = Resident("model", load)
     thread = threading.Thread(target=got, args=[place])
     thread.start()
-    started.wait(10)
+    started.wait(60)
     place.close(timeout=0.01)
     assert place.state == "loading"
     gate.set()
@@ -221,7 +221,7 @@ def test_a_use_that_comes_while_the_model_is_being_freed_gets_a_new_one():
     class Slow(Model):
         def close(self) -> None:
             freeing.set()
-            assert go_on.wait(10)
+            assert go_on.wait(60)
             super().close()
 
     made = [Slow(), Model()]
@@ -229,7 +229,7 @@ def test_a_use_that_comes_while_the_model_is_being_freed_gets_a_new_one():
     got(place)
     freed = threading.Thread(target=place.free)
     freed.start()
-    assert freeing.wait(10)
+    assert freeing.wait(60)
     assert place.lease_loaded() is None
     found: list[Model] = []
     user = threading.Thread(target=lambda: found.append(got(place)))
@@ -238,8 +238,8 @@ def test_a_use_that_comes_while_the_model_is_being_freed_gets_a_new_one():
         assert user.is_alive()
     assert found == []
     go_on.set()
-    freed.join(10)
-    user.join(10)
+    freed.join(60)
+    user.join(60)
     assert not found[0].closed
     assert made == []
 
@@ -249,16 +249,16 @@ def test_a_load_under_way_is_left_alone_and_frees_nothing():
 
     def load(report):
         started.set()
-        assert gate.wait(10)
+        assert gate.wait(60)
         return Model()
 
     place = Resident("model", load)
     thread = threading.Thread(target=got, args=[place])
     thread.start()
-    assert started.wait(10)
+    assert started.wait(60)
     assert not place.free()
     gate.set()
-    thread.join(10)
+    thread.join(60)
     assert place.state == "ready"
 
 

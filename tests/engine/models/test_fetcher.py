@@ -305,7 +305,7 @@ def test_closing_the_generator_leaves_nothing_and_frees_the_lock(
     closing = threading.Thread(target=steps.close)
     closing.start()
     closing.join()
-    assert site.visitor_gone.wait(10)
+    assert site.visitor_gone.wait(60)
     assert_nothing_is_left(models_folder)
     site.stalls = False
     assert finish(fetcher.fetch(known_model(TINY), models_folder))

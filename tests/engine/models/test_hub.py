@@ -65,7 +65,7 @@ def test_closing_kills_the_download_and_keeps_what_has_come(
     while next(steps).done_bytes < 2 << 20:
         pass
     steps.close()
-    assert site.visitor_gone.wait(10)
+    assert site.visitor_gone.wait(60)
     site.stalls = False
     finish(hub.fetch(known_model(TINY, files=files), TINY, tmp_path))
     assert site.downloads("model.onnx")[1]["range"] == f"bytes={2 << 20}-"

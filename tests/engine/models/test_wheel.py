@@ -198,4 +198,4 @@ def test_closing_the_generator_ends_pip_at_once(
     closing = threading.Thread(target=steps.close)
     closing.start()
     closing.join()
-    assert site.visitor_gone.wait(10)
+    assert site.visitor_gone.wait(60)

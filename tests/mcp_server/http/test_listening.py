@@ -17,14 +17,14 @@ def test_port_0_takes_a_free_port_and_tells_which():
     with listening(Settings(port=0)) as listener:
         port = listener.getsockname()[1]
         assert url(listener) == f"http://127.0.0.1:{port}"
-        with socket.create_connection(("127.0.0.1", port), timeout=10):
+        with socket.create_connection(("127.0.0.1", port), timeout=60):
             pass
 
 
 def test_no_part_of_an_answer_waits_for_the_one_before_it_to_be_acknowledged():
     with listening(Settings(port=0)) as listener:
         port = listener.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port), timeout=10), listener.accept()[0] as one:
+        with socket.create_connection(("127.0.0.1", port), timeout=60), listener.accept()[0] as one:
             assert one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
