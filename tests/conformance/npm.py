@@ -1,5 +1,6 @@
 """Brings the packages of package.json once into a cache of this user's, and a Node they run on.
 
+Run by itself, it brings them before anybody asks for them.
 Knows nothing of what they do. Rule: nothing is kept beside the repository's files, and no lock file
 is written; another package.json makes another folder.
 """
@@ -11,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,3 +101,8 @@ def _install(npm: str, place: Path, *, with_node: bool) -> None:
 
 def _brought(folder: Path) -> Path:
     return folder / "node" / "bin" / ("node.exe" if os.name == "nt" else "node")
+
+
+if __name__ == "__main__":
+    with suppress(Absent):
+        installed()
