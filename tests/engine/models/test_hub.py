@@ -7,15 +7,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_sources import FILES, REVISION, Site, finish, known_model
+from tiny_sources import FILES as ALL_FILES
+from tiny_sources import REVISION, Site, finish
+from tiny_sources import known_model as known_model_of
 
 from engine.errors import FetchFailed
 from engine.models import hub
-from engine.models.catalog import HubSource
+from engine.models.catalog import HubSource, KnownModel
 
 TINY = HubSource(repo="owner/tiny", revision=REVISION)
+FILES = {name: ALL_FILES[name] for name in ("model.onnx", "config.json")}
+"""Each costs a program and half a second."""
+
 AddToHub = Callable[[dict[str, bytes]], None]
 HALF = len(FILES["model.onnx"]) // 2
+
+
+def known_model(source: HubSource, files: dict[str, bytes] = FILES) -> KnownModel:
+    return known_model_of(source, files=files)
 
 
 def test_every_file_is_fetched_at_the_pinned_revision(
@@ -125,13 +134,13 @@ def test_a_program_whose_parent_is_gone_writes_nothing(
 
 def test_a_file_the_hub_does_not_have_is_named(add_to_hub: AddToHub, tmp_path: Path):
     add_to_hub({"config.json": FILES["config.json"]})
-    with pytest.raises(FetchFailed, match=r"^tokenizer\.json: .*404"):
+    with pytest.raises(FetchFailed, match=r"^model\.onnx: .*404"):
         finish(hub.fetch(known_model(TINY), TINY, tmp_path))
 
 
 def test_a_hub_out_of_reach_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(FetchFailed, match=r"^(config|tokenizer)\.json: .*[Cc]onnect"):
+    with pytest.raises(FetchFailed, match=r"^(config\.json|model\.onnx): .*[Cc]onnect"):
         finish(hub.fetch(known_model(TINY), TINY, tmp_path))
 
 

@@ -1,5 +1,6 @@
 """Every way of finding the nearest vectors, beside a comparison with all that are stored."""
 
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -126,10 +127,19 @@ def exact(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shelf]:
     shelf.database.close()
 
 
-@pytest.fixture
-def packed(tmp_path: Path) -> Iterator[Shelf]:
-    shelf = Shelf(tmp_path / "index.sqlite", exact_limit=4_000)
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("large") / "index.sqlite"
+    shelf = Shelf(path, exact_limit=4_000)
     shelf.add(range(3_400))
+    shelf.database.close()
+    return path
+
+
+@pytest.fixture
+def packed(large: Path, tmp_path: Path) -> Iterator[Shelf]:
+    """A copy of the test's own."""
+    shelf = Shelf(shutil.copyfile(large, tmp_path / "index.sqlite"), exact_limit=4_000)
     yield shelf
     shelf.database.close()
 
