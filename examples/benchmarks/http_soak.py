@@ -149,8 +149,8 @@ async def _run(
                 for number in range(options.connections):
                     key = keys[number % len(keys)]
                     clients.start_soon(_client, url, key, number, tally)
-        await anyio.sleep(SETTLING_SECONDS)
         tasks.cancel_scope.cancel()
+    await anyio.sleep(SETTLING_SECONDS)
     async with _connected(url, keys[0]) as http:
         state = (await http.get("/status.json")).json()
     return tally, samples, state["status"]["answers"]
