@@ -131,6 +131,8 @@ def is_waiting(progress: dict) -> bool:
 
 def main(plan: dict) -> None:
     """Carries out a plan."""
+    # A shell lets what it runs in the background ignore it, and the server would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     server = Server(plan)
     tell("started", pid=server.process.pid)
     if plan["moment"] != "start":
