@@ -57,6 +57,10 @@ DEATHS = {
     "host killed, pipe held": Death(10.0, kills_host=True, holds_pipe=True),
 }
 
+NOT_AT_START = ("SIGINT", "SIGHUP", "host killed, pipe held")
+"""What Python itself answers before the server's first line, and a host that ends before the server
+could see who it is: then only the end of stdin tells."""
+
 STARTING_SECONDS = 6.0
 """More, for a process that has not yet come to look."""
 
@@ -124,7 +128,7 @@ def drawn(number: int, seed: int) -> Case:
     """A case, all of which follows from its seed."""
     chance = random.Random(seed)
     era, moment = chance.choice(["legacy", "modern"]), chance.choice(MOMENTS)
-    deaths = [name for name in DEATHS if moment != "start" or name not in ("SIGINT", "SIGHUP")]
+    deaths = [name for name in DEATHS if moment != "start" or name not in NOT_AT_START]
     death, delay = chance.choice(deaths), chance.uniform(0, 0.8)
     return Case(number, seed, era, moment, death, delay)
 

@@ -12,6 +12,8 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 
+from mcp_server import PARENT
+
 if sys.platform == "win32":
     import ctypes
     import msvcrt
@@ -29,7 +31,7 @@ class Start:
     writing: int
     """Descriptor of what was stdout."""
     parent: int
-    """The process that had started this one, when it was first asked."""
+    """The process that had started this one."""
 
 
 @functools.cache
@@ -38,7 +40,6 @@ def taken() -> Start:
 
     What Python has buffered for stdout goes to stderr.
     """
-    parent = os.getppid()
     for descriptor in (0, 1, 2):
         _keep_open(descriptor)
     reading, writing = os.dup(0), os.dup(1)
@@ -52,7 +53,7 @@ def taken() -> Start:
     sys.stdout = sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
     for descriptor in (reading, writing):
         _set_plain(descriptor)
-    return Start(reading, writing, parent)
+    return Start(reading, writing, PARENT)
 
 
 def _keep_open(descriptor: int) -> None:
