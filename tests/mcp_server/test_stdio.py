@@ -437,6 +437,7 @@ def test_the_rest_answers_while_an_answer_is_written(flags, era):
         assert not any(json.loads(line).get("id") == 8 for line in server.lines)
 
 
+@in_one_era
 def test_no_progress_is_sent_to_whoever_did_not_ask_for_it(flags, era):
     (Path(flags[-1]) / "note.md").write_text("A note.\n")
     with raw_server(*flags, era=era) as server:
