@@ -36,7 +36,10 @@ def folder(value: str) -> Path:
     """An absolute path; ~ is the home folder."""
     if not value.isprintable():
         raise ValueError("takes a path of printable characters")
-    return Path(value).expanduser().absolute()
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("takes a path whose ~ is a home folder that can be found") from None
 
 
 def switch(value: str) -> bool:

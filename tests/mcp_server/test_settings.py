@@ -143,3 +143,8 @@ def test_other_machines_are_let_in_only_with_a_key_or_on_demand(host):
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
 def test_this_machine_alone_needs_no_key(host):
     settings.check_access(read("--http", "--host", host), has_keys=False)
+
+
+def test_a_home_that_is_not_there_is_refused_by_name():
+    with pytest.raises(BadSetting, match="--data-dir takes a path whose ~"):
+        read("--data-dir", "~no-such-person/notes")
