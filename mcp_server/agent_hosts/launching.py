@@ -5,12 +5,13 @@ commands are absolute. Knows no host and no setting.
 """
 
 import json
+import os
 import re
 import shutil
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,13 @@ NAME = "npu-gateway"
 
 _UV_KEEPS = re.compile(r"(archive|environments|builds)-v\d+")
 """Folders of uv's cache in which `uvx` and `uv run` make environments; emptied with the cache."""
+
+_EXTRAS = {
+    "code": "tree-sitter-kotlin",
+    "otel": "opentelemetry-exporter-otlp-proto-http",
+    "qnn": "onnxruntime-qnn",
+}
+"""Extras that a server has a use for, each with a distribution that nothing else brings."""
 
 _WINDOWS_ARM = "win-arm64"
 
@@ -71,17 +79,24 @@ class Installation:
 
 def here() -> Installation:
     """The installation that this process is of."""
-    script = shutil.which(NAME, path=sysconfig.get_path("scripts")) or ""
+    # Looked for by its name alone, it would be found first in the folder one is in, on Windows.
+    script = Path(sysconfig.get_path("scripts"), NAME + (sysconfig.get_config_var("EXE") or ""))
+    installation = Installation(sys.executable, str(script) if script.is_file() else "")
     if not any(_UV_KEEPS.fullmatch(part) for part in Path(sys.prefix).parts):
-        return Installation(sys.executable, script)
-    return Installation(
-        sys.executable, script, shutil.which("uvx") or "", _requirement(), _architecture()
+        return installation
+    uvx = shutil.which("uvx")
+    return replace(
+        installation,
+        uvx=os.path.abspath(uvx) if uvx else "",
+        requirement=_requirement(),
+        architecture=_architecture(),
     )
 
 
 def _requirement() -> str:
-    """What was installed, with the extra that uvx was asked for, as far as it can be told."""
-    name = f"{NAME}[qnn]" if _is_installed("onnxruntime-qnn") else NAME
+    """What was installed, with the extras that uvx was asked for, as far as it can be told."""
+    extras = ",".join(extra for extra, brought in _EXTRAS.items() if _is_installed(brought))
+    name = f"{NAME}[{extras}]" if extras else NAME
     origin = metadata.distribution(NAME).read_text("direct_url.json")
     return f"{name} @ {_url(json.loads(origin))}" if origin else f"{name}=={__version__}"
 

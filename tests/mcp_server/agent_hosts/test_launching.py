@@ -2,6 +2,7 @@
 
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from mcp_server.agent_hosts import launching
 from mcp_server.agent_hosts.launching import Installation, Launch
 
+ROOT = Path(__file__).parents[3]
 PYTHON = "/home/ann lee/.venv/bin/python"
 CASES = {
     "installed": (
@@ -45,9 +47,20 @@ def test_this_installation_is_started_by_an_absolute_command():
 
 
 def test_an_environment_that_uvx_made_is_asked_of_uvx_again(monkeypatch):
-    monkeypatch.setenv("PATH", sysconfig.get_path("scripts"))
+    scripts = Path(sysconfig.get_path("scripts"))
+    monkeypatch.chdir(scripts.parent)
+    monkeypatch.setenv("PATH", scripts.name)
     for folder in ("archive-v0", "environments-v2"):
         monkeypatch.setattr(sys, "prefix", f"/home/ann/.cache/uv/{folder}/Xy_z")
         found = launching.here()
+        assert Path(found.uvx).parent == scripts, "absolute though the PATH is not"
         assert Path(found.uvx).stem == "uvx"
         assert found.requirement.startswith("npu-gateway")
+
+
+def test_extras_are_asked_of_uvx_again(monkeypatch):
+    """Offline it has what was installed, and an index made with an extra wants it again."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(launching._EXTRAS) == {*project["optional-dependencies"]} - {"dev", "plot", "test"}
+    monkeypatch.setattr(launching, "_is_installed", lambda name: "tree-sitter" in name)
+    assert launching._requirement().startswith("npu-gateway[code]")
