@@ -44,6 +44,11 @@ def _default_config() -> Path:
     return Path(platformdirs.user_config_dir("npu-gateway", appauthor=False)) / "config.toml"
 
 
+def documents_folder() -> Path:
+    """Where this user keeps documents: in some languages, and with OneDrive, not in Documents."""
+    return platformdirs.user_documents_path()
+
+
 _COLLECTORS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 

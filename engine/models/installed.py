@@ -62,7 +62,7 @@ def choose(task: Task, models_dir: Path, wanted: str | None) -> Choice:
     """
     if wanted is None:
         return _best(task, models_dir)
-    if _is_path(wanted):
+    if is_path(wanted):
         path = Path(os.path.expanduser(wanted))
         if not os.path.isdir(path):
             raise ModelNotFound(f"There is no folder {path}; give a model's id or its folder.")
@@ -136,7 +136,8 @@ def _look_at(place: Path) -> InstalledModel | None:
         return InstalledModel(place.name, place, size, None, str(error))
 
 
-def _is_path(wanted: str) -> bool:
+def is_path(wanted: str) -> bool:
+    """Whether a model that is wanted is named by its folder, not by its id."""
     if any(model.model_id == wanted.lower() for model in catalog.MODELS):
         return False
     return "/" in wanted or "\\" in wanted or os.path.isdir(wanted)

@@ -5,23 +5,29 @@ What is pasted goes to stdout, where to paste it to stderr.
 
 import argparse
 import difflib
+import os
+import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
+from engine.models import installed
 from mcp_server.agent_hosts import launching
 from mcp_server.agent_hosts.launching import Installation, Launch
 from mcp_server.agent_hosts.snippets import snippet
 from mcp_server.agent_hosts.table import BY_NAME, HOSTS, LINUX, MACOS, WINDOWS, AgentHost
 from mcp_server.commands.opening import notes
-from mcp_server.settings import BadSetting, Settings
+from mcp_server.settings import BadSetting, Settings, documents_folder
 
 _OUT_OF_A_CACHE = (
     "This runs out of uv's cache, without the network. To install it for good, so that no cleaning "
     "of the cache takes it away: uv tool install npu-gateway, then npu-gateway config {host}"
 )
+
+_PLAIN = re.compile(r"[\w:./\\=-]+")
+"""What no shell on Windows takes for anything else."""
 
 SYSTEM = {"darwin": MACOS, "win32": WINDOWS}.get(sys.platform, LINUX)
 
@@ -44,14 +50,26 @@ def config(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def launch(settings: Settings, installation: Installation) -> Launch:
-    """What starts an installation over stdin and stdout with the settings chosen here.
+    """What starts an installation over stdin and stdout, from any folder, with the settings chosen
+    here.
 
     Without a --root, the user's folder of documents is one.
     """
-    local = replace(settings, http=False, root=settings.root or (Path.home() / "Documents",))
+    local = replace(
+        settings,
+        http=False,
+        root=settings.root or (documents_folder(),),
+        embedder=_anywhere(settings.embedder),
+        decoder=_anywhere(settings.decoder),
+    )
     # A file of settings may switch HTTP on, and only the environment switches it off again.
     env = {"NPU_GATEWAY_HTTP": "0"} if settings.http else None
     return installation.launch(local.arguments("serve"), env)
+
+
+def _anywhere(model: str) -> str:
+    """A model's id, or its folder so that it is found from any other."""
+    return os.path.abspath(os.path.expanduser(model)) if installed.is_path(model) else model
 
 
 def chosen(name: str) -> AgentHost:
@@ -77,7 +95,18 @@ def _where(host: AgentHost, launch: Launch) -> str:
         host.advice,
     ]
     if host.adds and not launch.env:
-        words = (*host.adds, launch.command, *launch.args)
-        in_shell = subprocess.list2cmdline(words) if SYSTEM == WINDOWS else shlex.join(words)
-        lines.append(f"Or for all projects, in a terminal:\n  {in_shell}")
+        line = in_shell((*host.adds, launch.command, *launch.args), SYSTEM)
+        lines.append(f"Or for all projects, in a terminal:\n  {line}")
     return "\n".join(lines)
+
+
+def in_shell(words: Sequence[str], system: str) -> str:
+    """Words as a line that is typed; on Windows into cmd and PowerShell alike."""
+    return " ".join(map(_on_windows, words)) if system == WINDOWS else shlex.join(words)
+
+
+def _on_windows(word: str) -> str:
+    if _PLAIN.fullmatch(word):
+        return word
+    quoted = subprocess.list2cmdline([f" {word}"])
+    return quoted.replace(" ", "", 1)

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import anyio
+import platformdirs
 import pytest
 from mcp import Client, StdioServerParameters
 from reading_snippets import launched
@@ -11,8 +12,8 @@ from shell import run
 
 from engine import __version__
 from mcp_server.agent_hosts.launching import Installation, Launch
-from mcp_server.agent_hosts.table import BY_NAME, HOSTS
-from mcp_server.commands.config import SYSTEM, launch
+from mcp_server.agent_hosts.table import BY_NAME, HOSTS, WINDOWS
+from mcp_server.commands.config import SYSTEM, in_shell, launch
 from mcp_server.settings import Settings
 
 
@@ -43,16 +44,25 @@ async def test_what_every_host_is_told_to_start_answers_the_official_client(tmp_
 
 def test_settings_are_passed_on_and_paths_are_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    args = printed("zed", "--root", "notes", "--root", "~/papers", "--read-only").args
-    assert args[args.index("serve") + 1 :][-5:] == (
+    (tmp_path / "mine").mkdir()
+    models = ("--embedder", "mine", "--decoder", "~/other")
+    args = printed("zed", "--root", "notes", "--root", "~/papers", "--read-only", *models).args
+    assert args[args.index("serve") + 1 :][-9:] == (
+        *("--embedder", str(tmp_path / "mine"), "--decoder", str(Path.home() / "other")),
         *("--root", str(tmp_path / "notes"), "--root", str(Path.home() / "papers")),
         "--read-only",
     )
 
 
-def test_without_a_root_it_is_the_folder_of_documents():
+def test_the_id_of_a_model_stays_one():
+    args = launch(Settings(decoder="smollm2-135m-instruct"), Installation("/usr/bin/python")).args
+    assert args[args.index("--decoder") + 1] == "smollm2-135m-instruct"
+
+
+def test_without_a_root_it_is_the_folder_of_documents(tmp_path, monkeypatch):
+    monkeypatch.setattr(platformdirs, "user_documents_path", lambda: tmp_path / "Dokumente")
     args = launch(Settings(), Installation("/usr/bin/python")).args
-    assert args[-2:] == ("--root", str(Path.home() / "Documents"))
+    assert args[-2:] == ("--root", str(tmp_path / "Dokumente"))
 
 
 def test_http_is_switched_off_for_a_host_that_speaks_over_stdin_and_stdout():
@@ -86,3 +96,9 @@ def test_a_host_with_a_command_of_its_own_is_given_one_to_paste(tmp_path):
     said = run("config", "claude-code", "--root", str(tmp_path / "my notes")).stderr
     assert "claude mcp add --scope user npu-gateway -- " in said
     assert f"--root '{tmp_path}/my notes'" in said
+
+
+def test_what_is_to_be_typed_is_quoted_as_the_shells_of_windows_want():
+    words = ["claude", "--", r"C:\Program Files\x.exe", r"C:\R&D", "\\\\a\\Ann's b\\", "D:\\"]
+    line = r""" claude -- "C:\Program Files\x.exe" "C:\R&D" "\\a\Ann's b\\" D:\ """
+    assert in_shell(words, WINDOWS) == line.strip()
