@@ -20,18 +20,26 @@ a command in one may close it and leave the command running. No Node: that may b
 _MOST_ANCESTORS = 16
 
 
-def lineage(pid: int, find: Callable[[int], Process | None]) -> Iterator[Process]:
+def lineage(pid: int, parent: int, find: Callable[[int], Process | None]) -> Iterator[Process]:
     """The ancestors of a process, its parent first, as far as they are known.
 
     A parent younger than its child has only been given the number of one that has ended.
+
+    Args:
+        pid: The process.
+        parent: Its parent, as it was told itself. Where /proc says otherwise, it is that of another
+            namespace, as sandboxes leave it to those within: its numbers are other processes.
+        find: Looks for a process.
     """
     child = find(pid)
+    if child is None or child.parent != parent:
+        return
     for _ in range(_MOST_ANCESTORS):
-        parent = find(child.parent) if child and child.parent > 1 else None
-        if child is None or parent is None or parent.started > child.started:
+        above = find(child.parent) if child.parent > 1 else None
+        if above is None or above.started > child.started:
             return
-        yield parent
-        child = parent
+        yield above
+        child = above
 
 
 def watched(ancestors: Iterable[Process], shim: str = "") -> list[Process]:
@@ -51,7 +59,7 @@ def watched(ancestors: Iterable[Process], shim: str = "") -> list[Process]:
 
 def watch(start: Start) -> Callable[[], bool]:
     """Tells whenever it is asked whether all who are to be watched are still there."""
-    above = watched(lineage(system.OWN_PID, system.find), system.SHIM)
+    above = watched(lineage(system.OWN_PID, start.parent, system.find), system.SHIM)
     checks = [system.parent_check(start.parent), *(system.check(each) for each in above)]
     return lambda: all(is_there() for is_there in checks)
 

@@ -154,20 +154,29 @@ else:
     def find(pid: int) -> Process | None:
         """A process, if it is there and may be looked at; one that has ended is not."""
         try:
-            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+            return _read(pid)
         except OSError:
             return None
-        name, _, rest = stat.partition("(")[2].rpartition(")")
-        fields = rest.split()
-        if not fields or fields[0] in "ZX":
-            return None
-        return Process(pid, int(fields[_PARENT]), name, int(fields[_STARTED]))
 
     def check(process: Process) -> Check:
-        """Of a process that `find` has found."""
+        """Of a process that `find` has found; one that cannot be looked at for now is there."""
 
         def is_there() -> bool:
-            now = find(process.pid)
+            try:
+                now = _read(process.pid)
+            except OSError:  # Such as of a server that has no descriptor left to look with.
+                return True
             return now is not None and now.started == process.started
 
         return is_there
+
+    def _read(pid: int) -> Process | None:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        name, _, rest = stat.partition("(")[2].rpartition(")")
+        fields = rest.split()
+        if len(fields) <= _STARTED or fields[0] in "ZX":
+            return None
+        return Process(pid, int(fields[_PARENT]), name, int(fields[_STARTED]))

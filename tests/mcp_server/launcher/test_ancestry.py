@@ -3,12 +3,31 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from mcp_server.launcher import ancestry, system
 from mcp_server.launcher.ancestry import lineage, watched
 from mcp_server.launcher.system import Process
+
+if sys.platform != "win32":
+    import resource
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    if sys.platform == "win32":
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
 
 SHIM = r"C:\Users\Ann\venv\Scripts\python.exe"
 
@@ -39,6 +58,7 @@ def test_launchers_and_the_host_above_them_are_watched_and_nobody_else(case):
 
 SYSTEMS = {
     "all known": ({9: (5, 30), 5: (3, 20), 3: (1, 10)}, [5, 3]),
+    "the numbers of another namespace": ({9: (2, 30), 2: (1, 0), 5: (3, 20)}, []),
     "a number given away": ({9: (5, 30), 5: (3, 40), 3: (1, 10)}, []),
     "one given away further up": ({9: (5, 30), 5: (3, 20), 3: (1, 25)}, [5]),
     "a parent that is gone": ({9: (5, 30)}, []),
@@ -53,7 +73,8 @@ SYSTEMS = {
 def test_the_lineage_ends_where_a_parent_is_gone_or_its_number_another_ones(case):
     known, expected = SYSTEMS[case]
     found = {pid: Process(pid, parent, "any", began) for pid, (parent, began) in known.items()}
-    assert [each.pid for each in lineage(9, found.get)] == expected
+    told = {"a child of init": 1, "a container's first process": 0}.get(case, 5)
+    assert [each.pid for each in lineage(9, told, found.get)] == expected
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="needs Linux or Windows")
@@ -62,9 +83,12 @@ def test_this_system_tells_of_a_process_as_long_as_it_lives():
         found = system.find(child.pid)
         assert found is not None
         assert found.parent == os.getpid()
-        assert next(ancestry.lineage(child.pid, system.find)).pid == os.getpid()
+        above = ancestry.lineage(child.pid, os.getpid(), system.find)
+        assert next(above).pid == os.getpid()
         is_there = system.check(found)
         assert is_there()
+        with no_descriptor_left():
+            assert is_there()
         child.kill()
         child.wait()
         assert not is_there()
