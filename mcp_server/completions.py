@@ -5,7 +5,6 @@ what the templates take.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from mcp.server.mcpserver import MCPServer
@@ -48,7 +47,6 @@ def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
         name = ref.uri if isinstance(ref, ResourceTemplateReference) else ref.name
         found = table.get((name, argument.name))
         if found is None:
-            await _require(server, ref, name)
             return Completion(values=[], total=0, has_more=False)
         try:
             return await found(argument.value)
@@ -80,18 +78,3 @@ async def _models(gateway: Gateway, typed: str) -> Completion:
 
 def _completion(values: list[str], total: int) -> Completion:
     return Completion(values=values, total=total, has_more=total > len(values))
-
-
-async def _require(
-    server: MCPServer[Any], ref: PromptReference | ResourceTemplateReference, name: str
-) -> None:
-    """Raises `MCPError` if the server has no such template or prompt; nothing completes others."""
-    if isinstance(ref, PromptReference):
-        known, noun = [one.name for one in await server.list_prompts()], "prompt"
-    else:
-        templates = await server.list_resource_templates()
-        known, noun = [one.uri_template for one in templates], "resource template"
-    if name not in known:
-        near = get_close_matches(name, known, n=3) or known
-        sentence = f"There is no {noun} {name[:200]}; there is {' or '.join(near)}."
-        raise MCPError(code=INVALID_PARAMS, message=sentence)

@@ -1,11 +1,10 @@
 """The prompt answer_from_documents: a question with the passages that may answer it.
 
-Of mcp 2.3: to ask for a prompt that is not there, or with other arguments, is a bug of the server;
-the protocol wants it refused.
+Of mcp 2.3: to ask for a prompt with other arguments is a bug of the server; the protocol wants it
+refused.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, cast
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -81,24 +80,18 @@ def add_to(server: MCPServer[Any], gateway: Gateway) -> None:
 
 
 def _check(params: Mapping[str, Any], prompts: Sequence[Prompt]) -> None:
-    """Raises `MCPError` if there is no such prompt, or it takes other arguments."""
+    """Raises `MCPError` if a prompt takes other arguments."""
     name, arguments = params.get("name"), cast("object", params.get("arguments") or {})
-    if not isinstance(name, str) or not isinstance(arguments, dict):
-        return  # The SDK refuses it.
-    given = cast("dict[str, Any]", arguments)
     known = {one.name: one.arguments or [] for one in prompts}
-    if name not in known:
-        raise _refusal(f"There is no prompt {name[:200]}; there is {_near(name, known)}.")
+    if not isinstance(name, str) or name not in known or not isinstance(arguments, dict):
+        return  # Others refuse it.
+    given = cast("dict[str, Any]", arguments)
     taken = {one.name for one in known[name]}
     if missing := [one.name for one in known[name] if one.required and one.name not in given]:
         raise _refusal(f"{name} needs {' and '.join(missing)}.")
     if strange := sorted(set(given) - taken):
-        raise _refusal(f"{name} takes no {strange[0][:200]}; it takes {_near(strange[0], taken)}.")
-
-
-def _near(name: str, known: Collection[str]) -> str:
-    """The known names that are most like one, or all."""
-    return " or ".join(get_close_matches(name, known, n=3) or sorted(known)) or "none"
+        takes = " and ".join(sorted(taken)) or "none"
+        raise _refusal(f"{name} takes no {strange[0][:200]}; it takes {takes}.")
 
 
 def _refusal(sentence: str) -> MCPError:

@@ -67,8 +67,8 @@ async def test_models_in_use_are_offered(connect):
 @pytest.mark.parametrize(
     ("ref", "near"),
     [
-        (ResourceTemplateReference(uri="docs://{document_id}"), "doc://{document_id}"),
-        (PromptReference(name="answer_from_document"), "answer_from_documents"),
+        (ResourceTemplateReference(uri="docs://{document_id}"), "you mean doc://{document_id}?"),
+        (PromptReference(name="answer_from_document"), "there is answer_from_documents."),
     ],
 )
 async def test_what_is_not_there_is_refused_with_what_is(connect, ref, near):
@@ -76,4 +76,4 @@ async def test_what_is_not_there_is_refused_with_what_is(connect, ref, near):
         with pytest.raises(MCPError) as caught:
             await offered(client, "x", ref)
     assert caught.value.error.code == -32602
-    assert f"there is {near}" in caught.value.error.message
+    assert near in caught.value.error.message
