@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from anyio import get_cancelled_exc_class, move_on_after
+from anyio import move_on_after
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.extension import Extension, MethodBinding
 from mcp.server.mcpserver import require_client_extension
@@ -84,14 +84,13 @@ class TasksExtension(Extension):
         try:
             with move_on_after(patience):
                 await task.ended.wait()
-        except get_cancelled_exc_class():
-            self._tasks.drop(task)
-            raise
-        if task.ended.is_set():
-            self._tasks.drop(task)
-            return task.outcome()
-        task.is_told = True
-        return {"resultType": "task", **task.summary()}
+            if task.ended.is_set():
+                return task.outcome()
+            task.is_told = True
+            return {"resultType": "task", **task.summary()}
+        finally:
+            if not task.is_told:
+                self._tasks.drop(task)
 
     async def _get(self, ctx: _Request, params: TaskParams) -> HandlerResult:
         return self._found(ctx, params).details()
