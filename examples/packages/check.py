@@ -1,11 +1,12 @@
 """Starts every package as the host or the person would, and talks to it with the official client.
 
-    python examples/packages/check.py [--node-modules FOLDER]
+    python examples/packages/check.py [--mcpb COMMAND]
 
 Builds the wheel and looks into it; runs it by uvx; installs it into a fresh virtual environment for
 its command, --version and doctor; starts what each file of examples/host_configs says, what
-`npu-gateway config` prints under uvx, what server.json says, and what the .mcpb bundle says. With
-npm, `mcpb validate` and `mcpb info` see the bundle too. Ends with 1 if any of it is not so.
+`npu-gateway config` prints under uvx, what server.json says, and what the .mcpb bundle says. Where
+it is told how to start `mcpb` of @anthropic-ai/mcpb, that sees the bundle too. Ends with 1 if any
+of it is not so.
 
 Needs uv, which fetches what the wheel needs from the package index (its own variables are heeded,
 such as UV_CONSTRAINT), and what the extra test installs.
@@ -15,7 +16,7 @@ import argparse
 import json
 import os
 import re
-import shutil
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -41,7 +42,6 @@ from mcp_server.agent_hosts.table import BY_NAME, HOSTS
 from mcp_server.values import TOOL_NAMES
 
 EXAMPLES = Path(__file__).parents[1]
-MCPB = "@anthropic-ai/mcpb@2.1.2"
 MOST_BYTES = 1_000_000
 START_SECONDS = 120
 """For a start that may fetch and install first."""
@@ -68,7 +68,8 @@ class Workshop:
 
     folder: Path
     wheel: Path
-    node_modules: Path | None
+    mcpb: list[str]
+    """How MCPB's own tool is started; empty where that is not known."""
 
     @property
     def env(self) -> dict[str, str]:
@@ -232,18 +233,12 @@ def _filled(word: str, known: dict[str, Any]) -> str:
 
 def bundle_is_valid_to_its_own_tool(shop: Workshop) -> None:
     """`mcpb validate` and `mcpb info`."""
-    modules = shop.node_modules or shop.folder / "node_modules"
-    npm = shutil.which("npm")
-    if not shop.node_modules:
-        if not npm:
-            print("      left out: npm is not here")
-            return
-        quiet = ("--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error")
-        shop.ran(npm, "install", *quiet, "--prefix", shop.folder, MCPB)
-    mcpb = modules / ".bin" / ("mcpb.cmd" if os.name == "nt" else "mcpb")
-    told = shop.ran(mcpb, "validate", shop.folder / "extension" / "manifest.json")
+    if not shop.mcpb:
+        print("      left out: nobody said how to start it")
+        return
+    told = shop.ran(*shop.mcpb, "validate", shop.folder / "extension" / "manifest.json")
     _hold("validation passes" in told, told)
-    print("      " + shop.ran(mcpb, "info", next(shop.folder.glob("*.mcpb"))).splitlines()[1])
+    print("      " + shop.ran(*shop.mcpb, "info", next(shop.folder.glob("*.mcpb"))).splitlines()[1])
 
 
 CHECKS: tuple[Callable[[Workshop], None], ...] = (
@@ -260,11 +255,11 @@ CHECKS: tuple[Callable[[Workshop], None], ...] = (
 
 def _main() -> int:
     parser = argparse.ArgumentParser(description="Starts every package there is.")
-    parser.add_argument("--node-modules", type=Path, help="where mcpb is installed already")
+    parser.add_argument("--mcpb", type=shlex.split, default=[], help="how to start MCPB's own tool")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="npu-gateway-packages-") as name:
         folder = Path(name)
-        shop = Workshop(folder, make_mcpb.built(folder / "wheel"), given.node_modules)
+        shop = Workshop(folder, make_mcpb.built(folder / "wheel"), given.mcpb)
         print(f"{shop.wheel.name}: {shop.wheel.stat().st_size:,} bytes")
         return sum(map(partial(_passes, shop), CHECKS)) != len(CHECKS)
 

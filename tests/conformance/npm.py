@@ -1,6 +1,7 @@
 """Brings the packages of package.json once into a cache of this user's, and a Node they run on.
 
-Run by itself, it brings them before anybody asks for them.
+Run by itself, it brings them before anybody asks for them; with the names of a package and of its
+program it prints how to start that, or nothing where there is no npm.
 Knows nothing of what they do. Rule: nothing is kept beside the repository's files, and no lock file
 is written; another package.json makes another folder.
 """
@@ -9,8 +10,10 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,7 +42,9 @@ class Packages:
     def program(self, package: str, name: str) -> list[str]:
         """A command that starts a program of a package."""
         manifest = json.loads((self.folder / package / "package.json").read_text("utf-8"))
-        return [str(self.node), str(self.folder / package / manifest["bin"][name])]
+        programs: str | dict[str, str] = manifest["bin"]
+        file = programs if isinstance(programs, str) else programs[name]
+        return [str(self.node), str(self.folder / package / file)]
 
 
 def installed() -> Packages:
@@ -105,4 +110,6 @@ def _brought(folder: Path) -> Path:
 
 if __name__ == "__main__":
     with suppress(Absent):
-        installed()
+        brought = installed()
+        if sys.argv[1:]:
+            print(shlex.join(brought.program(*sys.argv[1:])))
