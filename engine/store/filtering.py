@@ -114,8 +114,10 @@ def glob(pattern: str, rules: ModuleType = os.path) -> Condition:
         native = f"*{sep}{native}"
     bare = native.rstrip(sep)
     without_folders = bare.replace(f"{sep}**{sep}", sep)
-    sql = "path GLOB ?" if rules.normcase("A") == "A" else "lower(path) GLOB lower(?)"
-    patterns = dict.fromkeys((bare, without_folders))
+    patterns, sql = dict.fromkeys((bare, without_folders)), "path GLOB ?"
+    if rules.normcase("A") != "A":
+        # SQLite's own lower() knows ASCII alone, Windows all letters.
+        patterns, sql = dict.fromkeys(map(str.casefold, patterns)), "casefold(path) GLOB ?"
     return _any([(sql, [one + end]) for one in patterns for end in ("", f"{sep}*")])
 
 

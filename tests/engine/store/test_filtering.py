@@ -340,6 +340,7 @@ def test_a_pattern_longer_than_any_path_is_refused(filled):
     [
         ("*.md", r"C:\notes\a.md", ntpath, True),
         ("*.MD", r"C:\notes\a.md", ntpath, True),
+        ("BÜCHER/*", r"C:\Bücher\a.md", ntpath, True),
         ("notes/*", r"C:\Notes\deep\A.md", ntpath, True),
         ("Notes\\deep", r"C:\notes\Deep\a.md", ntpath, True),
         ("**/deep/**/a.md", r"C:\notes\deep\a.md", ntpath, True),
@@ -357,6 +358,7 @@ def test_a_pattern_longer_than_any_path_is_refused(filled):
 def test_globs_mean_on_windows_what_its_files_are_called(pattern, path, rules, expected):
     sql, bindings = glob(pattern, rules)
     database = sqlite3.connect(":memory:")
+    database.create_function("casefold", 1, str.casefold)
     try:
         [[found]] = database.execute(f"SELECT {sql} FROM (SELECT ? AS path)", [*bindings, path])
     finally:
