@@ -2,10 +2,12 @@
 
 Hosts cut them at 2,048 bytes, so they never have more. Rules: connecting waits for them a moment at
 most, whatever the index or a disk does meanwhile; only tools that are offered are named; and a name
-from the user's disk is told as it is or not at all, and only where it can be nothing but a name.
+from the user's disk is told as it is or not at all: where it is short, of few words, and without
+the signs that sentences and markup need. That leaves an order little room, though not none.
 """
 
 import logging
+import re
 import threading
 import unicodedata
 from collections.abc import Collection, Mapping
@@ -37,6 +39,8 @@ _NAMES, _NAMES_BYTES = 12, 600
 
 _NAME_CHARACTERS, _NAME_WORDS = 40, 4
 """Of a name that is told; what is longer may be a sentence."""
+
+_BETWEEN_WORDS = re.compile(r"[ \-_.+&\d]+")
 
 _GREETS = frozenset({"initialize", "server/discover"})
 
@@ -163,7 +167,7 @@ def is_a_name(name: str) -> bool:
     return (
         name.strip() == name
         and 0 < len(name) <= _NAME_CHARACTERS
-        and len(name.split()) <= _NAME_WORDS
+        and len(list(filter(None, _BETWEEN_WORDS.split(name)))) <= _NAME_WORDS
         and all(sign in " -_.+&" or unicodedata.category(sign)[0] in "LMN" for sign in name)
     )
 
@@ -189,7 +193,7 @@ def _of_index(known: Facts, tools: Collection[str]) -> list[str]:
         return [f"What is indexed was not known yet at your start: {_adviser(tools)} tells."]
     if known.documents == 0:
         return [f"Nothing is indexed yet: {_how_to_index(known, tools)}."]
-    said = [f"Indexed now: {_documents(known)}."]
+    said = [f"Indexed now: {_documents(known, tools)}."]
     if known.watches:
         said.append("Files that change are indexed by themselves.")
     if known.embeds and not known.is_embedded:
@@ -197,7 +201,7 @@ def _of_index(known: Facts, tools: Collection[str]) -> list[str]:
     return said
 
 
-def _documents(known: Facts) -> str:
+def _documents(known: Facts, tools: Collection[str]) -> str:
     """How many documents, in which collections, as many as have room."""
     total = count(known.documents, "document")
     if not known.all_collections:
@@ -208,9 +212,13 @@ def _documents(known: Facts) -> str:
         if len(", ".join(names).encode()) > _NAMES_BYTES:
             names.pop()
             break
-    if more := known.all_collections - len(names):
-        names.append(f"{more:,} more" if names else "their names: list_documents")
-    return f"{total} in {count(known.all_collections, 'collection')}: {', '.join(names)}"
+    said = f"{total} in {count(known.all_collections, 'collection')}"
+    more = known.all_collections - len(names)
+    if more and names:
+        names.append(f"{more:,} more")
+    elif "list_documents" in tools and not names:
+        names.append("their names: list_documents")
+    return f"{said}: {', '.join(names)}" if names else said
 
 
 def _how_to_index(known: Facts, tools: Collection[str]) -> str:

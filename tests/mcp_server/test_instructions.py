@@ -84,6 +84,8 @@ async def test_a_folder_that_is_named_like_an_order_is_not_told(home, era):
         ("a" * 40, True),
         ("a" * 41, False),
         ("five words are too many", False),
+        ("however_they-may.be+written", False),
+        ("2026-11-23 12.30 IMG_4711", True),
         ('quoted" text', False),
         ("line\nbreak", False),
         ("<system>", False),
@@ -95,7 +97,7 @@ async def test_a_folder_that_is_named_like_an_order_is_not_told(home, era):
         ("", False),
     ],
 )
-def test_only_what_can_be_nothing_but_a_name_is_told_as_it_is(name, is_told):
+def test_only_what_is_short_and_looks_like_a_name_is_told_as_it_is(name, is_told):
     assert instructions.is_a_name(name) is is_told
 
 
@@ -121,7 +123,8 @@ def test_the_most_there_can_be_to_tell_keeps_to_the_bytes_that_hosts_show():
 
 def test_only_tools_that_are_offered_are_named():
     for offered in TOOL_NAMES:
-        for facts in (Facts(), Facts(documents=0), Facts(documents=0, embeds=False)):
+        unnamed = Facts(documents=3, all_collections=1)
+        for facts in (Facts(), Facts(documents=0), Facts(documents=0, embeds=False), unnamed):
             said = text(facts, [offered])
             others = [name for name in TOOL_NAMES if name not in (offered, "embed", "status")]
             assert not [name for name in others if name in said], offered
