@@ -27,11 +27,15 @@ _SECONDS = 0.5
 async def tell(gateway: Gateway) -> None:
     """Tells changes for as long as the server runs.
 
-    The first who listens is told at once, for nobody knows what has changed since they read.
+    Who listens when nobody did is told at once: there may have been a change since they read that
+    no look has seen.
     """
     before: dict[str, Any] = {}
+    beginnings = 0
     while True:
         await gateway.subscribers.somebody()
+        if beginnings != gateway.subscribers.beginnings:
+            before, beginnings = {}, gateway.subscribers.beginnings
         now = await _seen(gateway)
         for uri, state in now.items():
             if uri not in before or state != before[uri]:
@@ -58,7 +62,7 @@ async def _index(gateway: Gateway) -> Any:
 
     try:
         return await concurrency.run_abandonable(read), gateway.indexing
-    except EngineError as error:
+    except (EngineError, OSError) as error:
         return str(error)
     except Exception:
         logger.exception("Looking for changes of the index failed")

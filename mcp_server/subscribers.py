@@ -16,6 +16,8 @@ class Subscribers:
     """A `SubscriptionBus` that can be waited for until somebody listens."""
 
     def __init__(self) -> None:
+        self.beginnings = 0
+        """How often somebody has begun to listen while nobody else did."""
         self._bus = InMemorySubscriptionBus()
         self._listening: set[object] = set()
         self._came = Event()
@@ -27,17 +29,18 @@ class Subscribers:
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Adds who is told from now on; what is returned ends it, and may be called twice."""
         leave, one = self._bus.subscribe(listener), object()
+        self.beginnings += not self._listening
         self._listening.add(one)
         self._came.set()
 
         def left() -> None:
             leave()
+            if self._listening == {one}:
+                self._came = Event()
             self._listening.discard(one)
 
         return left
 
     async def somebody(self) -> None:
         """Returns once somebody listens."""
-        while not self._listening:
-            self._came = Event()
-            await self._came.wait()
+        await self._came.wait()

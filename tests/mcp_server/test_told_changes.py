@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -93,6 +94,31 @@ async def test_many_changes_are_told_a_few_times_a_second(home):
         leave()
     engine.close()
     assert told.count(ResourceUpdated(INDEX)) <= 2 * seconds + 2
+
+
+async def test_whoever_listens_when_nobody_did_is_told_at_once_even_of_an_unreadable_disk(
+    home, caplog
+):
+    engine = home.engine()
+    lost = replace(home.settings, data_dir=home.settings.data_dir / ("long" * 100))
+    gateway = Gateway(engine, lost)
+    async with server.running(gateway):
+        for _ in range(2):
+            told: list[Any] = []
+            complete = anyio.Event()
+
+            def hear(event: Any, told: list[Any] = told, complete: Any = complete) -> None:
+                told.append(event)
+                if {ResourceUpdated(INDEX), ResourceUpdated(MODELS)} <= {*told}:
+                    complete.set()
+
+            leave = gateway.subscribers.subscribe(hear)
+            with anyio.fail_after(60):
+                await complete.wait()
+            leave()
+            leave()
+    engine.close()
+    assert "Looking for changes" not in caplog.text
 
 
 async def test_a_client_of_an_older_era_is_told_nothing_it_was_not_promised(home):
