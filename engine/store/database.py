@@ -52,7 +52,7 @@ class Database:
         self._closing = False
         self._interruptions = 0
         self._library = ""
-        with self._sentences():
+        with self._sentences(may_be_stopped=False):
             self._writer = self._first_line()
 
     @contextmanager
@@ -223,12 +223,17 @@ class Database:
             raise
 
     @contextmanager
-    def _sentences(self) -> Generator[None]:
+    def _sentences(self, *, may_be_stopped: bool = True) -> Generator[None]:
+        """Around all that SQLite does.
+
+        Args:
+            may_be_stopped: Whether the file is open, for only then there is what can be stopped.
+        """
         try:
             yield
         except apsw.Error as error:
             said = next((text for kind, text in _SENTENCES if isinstance(error, kind)), "failed")
-            if isinstance(error, apsw.BusyError) and self._was_stopped():
+            if isinstance(error, apsw.BusyError) and may_be_stopped and self._was_stopped():
                 said = "is in use by another program, and the call was stopped while it waited"
             raise StoreError(f"The index {self.path} {said} ({error}).") from error
         except UnicodeEncodeError as error:

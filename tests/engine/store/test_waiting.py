@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import apsw
 import pytest
 
 from engine.errors import StoreError
+from engine.store import connection
 
 
 @contextmanager
@@ -62,6 +63,15 @@ def test_an_interrupted_call_gives_up_with_a_sentence_and_the_next_one_works(
     assert store.documents() == []
     store.replace(*document("/d/a"))
     assert len(store.documents()) == 1
+
+
+def test_an_index_that_another_program_never_leaves_cannot_be_opened(path, open_at, monkeypatch):
+    open_at(path).close()
+    monkeypatch.setattr(connection, "_BUSY_SECONDS", 0.0)
+    with closing(apsw.Connection(str(path))) as other:
+        other.execute("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE").fetchall()
+        with pytest.raises(StoreError, match="has been in use by another program for too long"):
+            open_at(path)
 
 
 def test_an_interruption_before_a_call_does_not_concern_it(path, open_at, document):
