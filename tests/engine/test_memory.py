@@ -72,6 +72,7 @@ def test_pages_go_back_as_soon_as_nobody_holds_them():
     part = block[3:4]
     del block
     assert memory.resident_bytes() >= during - 10_000_000
+    assert part.all()
     del part
     assert memory.resident_bytes() <= during - 40_000_000
 
