@@ -11,7 +11,7 @@ import re
 import threading
 import unicodedata
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from anyio import move_on_after
@@ -147,19 +147,16 @@ def _with_index(models: Facts, library: Library) -> Facts:
         store = library.store()
         known = store.collections()
         shown = [one for one in known if is_a_name(one.name)][:_NAMES]
-        return Facts(
+        return replace(
+            models,
             documents=library.index_statistics().documents,
             collections=tuple((one.name, store.count(Filter(roots=(one.root,)))) for one in shown),
             all_collections=len(known),
             is_embedded=not library.lacks_vectors(),
-            embeds=models.embeds,
-            generates=models.generates,
-            has_roots=models.has_roots,
-            watches=models.watches,
         )
     except EngineError as error:
         logger.info("What is indexed is not told: %s", error)
-        return Facts(is_broken=True, embeds=models.embeds, generates=models.generates)
+        return replace(models, is_broken=True)
 
 
 def is_a_name(name: str) -> bool:

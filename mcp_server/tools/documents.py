@@ -53,9 +53,9 @@ def tools(gateway: Gateway) -> list[GatewayTool]:
             character_start=character_start,
             page=page,
         )
-        parts = await gateway.read(lambda: reading.read(library, wanted), asker(context).name)
-        text, *notes = parts
-        texts = [text, *filter(None, notes)]
+        caller = asker(context).name
+        text, note = await gateway.read(lambda: reading.read(library, wanted), caller)
+        texts = [text, note] if note else [text]
         return CallToolResult(content=[TextContent(type="text", text=part) for part in texts])
 
     return [
