@@ -25,6 +25,8 @@ REVISIONS = ("2025-11-25", "2026-07-28")
 _SECONDS = 120
 _OF_ANY_MESSAGE = "wire-schema"
 """Checks of this name are made of every exchange, whatever it was about."""
+_NO_SUCH_TOOL = "There is no tool"
+"""What the server says, which is a text and an error, as some scenarios want them."""
 _CALLED = re.compile(
     r"`(?:tools/call|prompts/get|resources/read)`,\{(?:name|uri):`([^`]+)`|callTool\(\{name:`(\w+)`"
 )
@@ -45,9 +47,10 @@ class Target:
     """With its path."""
     also: Mapping[str, frozenset[str]]
     """Per revision: scenarios beyond the required ones that have to pass."""
+    vacuous: Mapping[str, frozenset[str]]
+    """Per revision: required scenarios that prove nothing and do not fail; no others may be so."""
     baselines: Path | None
-    """A folder with a file per revision, on what is expected to fail; None where nothing may, and
-    every scenario has to prove something."""
+    """A folder with a file per revision, on what is expected to fail; None where nothing may."""
 
     def baseline(self, revision: str) -> Path | None:
         return self.baselines and self.baselines / f"{self.name}-{revision}.yaml"
@@ -71,7 +74,7 @@ class Scenario:
             for check in self.checks
             if check["status"] == "SUCCESS" and not check["id"].startswith(_OF_ANY_MESSAGE)
         ]
-        return not own or any("Unknown tool" in json.dumps(check) for check in own)
+        return not own or any(_NO_SUCH_TOOL in json.dumps(check) for check in own)
 
     @property
     def passes(self) -> bool:
@@ -106,7 +109,7 @@ def run(packages: Packages, target: Target, revision: str) -> list[Row]:
     name = f"{target.name} {revision}"
     first = _row(name, known, seconds).judged(faults)
     return [
-        _required(target.baseline(revision), first, known),
+        _required(target, revision, first, known),
         _others(target.also[revision], _row(f"{name}, beyond", beyond, 0), beyond),
     ]
 
@@ -125,18 +128,18 @@ def _ended(command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 1, f"It took more than {error.timeout} s.", "")
 
 
-def _required(baseline: Path | None, row: Row, known: list[Scenario]) -> Row:
-    vacuous = [one.name for one in known if one.is_vacuous and not one.count("FAILURE")]
-    if baseline is None:
-        told = _failing(known, ())
-        faults = [f"{name} proves nothing" for name in vacuous]
-        return row.judged([*faults, told] if told else faults)
-    expected: list[str] = yaml.safe_load(baseline.read_text("utf-8"))["server"]
+def _required(target: Target, revision: str, row: Row, known: list[Scenario]) -> Row:
+    baseline = target.baseline(revision)
+    expected: list[str] = yaml.safe_load(baseline.read_text("utf-8"))["server"] if baseline else []
     names = {one.name for one in known}
+    vacuous = {one.name for one in known if one.is_vacuous and not one.count("FAILURE")}
     faults = [f"{one} is no scenario" for one in expected if one.partition(":")[0] not in names]
+    known_so = target.vacuous[revision]
+    faults += [f"{name} proves nothing" for name in sorted(vacuous - known_so)]
+    faults += [f"{name} is not seen to prove nothing" for name in sorted(known_so - vacuous)]
     told = _failing(known, expected)
-    notes = [f"{len(expected)} failures are expected, see the baseline"]
-    notes += [f"pass without proving anything: {', '.join(vacuous)}"] if vacuous else []
+    notes = [f"{len(expected)} failures are expected, see the baseline"] if expected else []
+    notes += [f"pass without proving anything: {', '.join(sorted(vacuous))}"] if vacuous else []
     return row.judged([*faults, told] if told else faults, notes)
 
 
