@@ -7,6 +7,7 @@ a lock, and appears whole.
 import gc
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,6 +116,34 @@ def kept(request) -> Kept:
         return place
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def by_node(kept) -> Callable[[Path], list[str]]:
+    """What runs a script of an example by Node, beside a copy of its folder with its packages."""
+
+    def command(script: Path) -> list[str]:
+        node, npm = shutil.which("node"), shutil.which("npm")
+        if not node or not npm:
+            pytest.skip("needs Node")
+        manifest = script.with_name("package.json")
+
+        def install(folder: Path) -> None:
+            shutil.copy(manifest, folder)
+            flags = ("--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error")
+            done = subprocess.run(
+                [npm, "install", *flags], cwd=folder, capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                pytest.skip(f"needs Node and a registry of its packages: {done.stderr[-300:]}")
+
+        content = hashlib.sha256(manifest.read_bytes()).hexdigest()[:12]
+        folder = kept(f"node-{script.parent.name}-{content}", install)
+        for one in (script, *script.parent.glob("*.json")):
+            shutil.copy(one, folder)
+        return [node, str(folder / script.name)]
+
+    return command
 
 
 @pytest.fixture(scope="session")

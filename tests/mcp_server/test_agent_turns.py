@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,12 +54,15 @@ def test_the_budgets_of_the_turns_are_those_that_are_enforced():
 @pytest.mark.nightly
 @pytest.mark.parametrize("era", ["modern", "legacy"])
 @pytest.mark.parametrize("client", ["python", "node"])
-def test_both_official_clients_take_all_turns_over_stdio(client, era, tmp_path, models_dir, kept):
+def test_both_official_clients_take_all_turns_over_stdio(
+    client, era, tmp_path, models_dir, by_node
+):
     documents = tmp_path / "documents"
     loaded("documents").make(documents)
     server = [sys.executable, "-m", "mcp_server", "serve", "--root", str(documents)]
     server += ["--data-dir", str(tmp_path / "data"), "--models-dir", str(models_dir)]
-    script = [sys.executable, str(EXAMPLE / "turns.py")] if client == "python" else node(kept)
+    by_python = [sys.executable, str(EXAMPLE / "turns.py")]
+    script = by_python if client == "python" else by_node(EXAMPLE / "turns.mjs")
     told = subprocess.run(
         [*script, era, str(documents), *server],
         capture_output=True,
@@ -71,26 +73,3 @@ def test_both_official_clients_take_all_turns_over_stdio(client, era, tmp_path, 
     )
     assert told.returncode == 0, told.stdout + told.stderr
     assert re.search(r"^ +maximum ", told.stdout, re.MULTILINE)
-
-
-def node(kept) -> list[str]:
-    """What runs turns.mjs, beside the package that it needs."""
-    found, npm = shutil.which("node"), shutil.which("npm")
-    if not found or not npm:
-        pytest.skip("needs Node")
-
-    def install(folder: Path) -> None:
-        shutil.copy(EXAMPLE / "package.json", folder)
-        flags = ("--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error")
-        done = subprocess.run(
-            [npm, "install", *flags], cwd=folder, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            pytest.skip(f"needs Node and a registry of its packages: {done.stderr[-300:]}")
-
-    version = re.search(r'client": "(.+)"', (EXAMPLE / "package.json").read_text())
-    assert version
-    folder = kept(f"node-mcp-client-{version[1]}", install)
-    for name in ("turns.mjs", "turns.json"):
-        shutil.copy(EXAMPLE / name, folder)
-    return [found, str(folder / "turns.mjs")]

@@ -68,25 +68,8 @@ def test_curl_gets_an_answer_of_every_kind(served):
     assert "The sea rises" in told
 
 
-def test_the_node_client_tours_the_routes(served, kept):
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if not node or not npm:
-        pytest.skip("needs Node")
-
-    def install(folder: Path) -> None:
-        shutil.copy(EXAMPLES / "package.json", folder)
-        flags = ("--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error")
-        done = subprocess.run(
-            [npm, "install", *flags], cwd=folder, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            pytest.skip(f"needs Node and a registry of its packages: {done.stderr[-300:]}")
-
-    version = re.search(r'"openai": "(.+)"', (EXAMPLES / "package.json").read_text())
-    assert version
-    folder = kept(f"node-openai-{version[1]}", install)
-    shutil.copy(EXAMPLES / "tour.mjs", folder)
-    told = ran(node, "tour.mjs", served.url + "/v1", cwd=folder)
+def test_the_node_client_tours_the_routes(served, by_node):
+    told = ran(*by_node(EXAMPLES / "tour.mjs"), served.url + "/v1")
     assert len(told.splitlines()) == 8
 
 
