@@ -17,6 +17,12 @@ class Asker(Protocol):
         """Calls of one name take turns with those of others; empty where nobody is told apart."""
         ...
 
+    @property
+    def pause(self) -> float:
+        """Seconds between two of their requests that leave them room for others; 0 where none are
+        counted."""
+        ...
+
     def reserve(self, tokens: int) -> None:
         """Takes tokens from what they may use in a minute: before work begins, all it may need.
 
@@ -42,6 +48,7 @@ class _Host:
     """Whoever has started a server over stdio."""
 
     name = ""
+    pause = 0.0
 
     def reserve(self, tokens: int) -> None:
         """Not limited."""

@@ -65,6 +65,11 @@ class Visit:
         """Whose turns it takes."""
         return self.caller.key_id
 
+    @property
+    def pause(self) -> float:
+        """Seconds between two requests that leave the caller half of those of a minute."""
+        return self.reservation.pause
+
     def spend(self, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
         """Takes note of tokens that were used."""
         self.spent.prompt_tokens += prompt_tokens

@@ -75,6 +75,11 @@ class Reservation:
         self._reserved = tokens
         self._is_settled = False
 
+    @property
+    def pause(self) -> float:
+        """See `Rates.pause`."""
+        return self._rates.pause
+
     def take(self, tokens: int) -> None:
         """Takes tokens once it is known how many may be needed, beside those that were.
 
@@ -110,6 +115,8 @@ class Rates:
             ("requests", requests_per_minute),
             ("tokens", tokens_per_minute),
         ]
+        self.pause = 2 * _MINUTE / requests_per_minute if requests_per_minute else 0.0
+        """Seconds between requests so that they take half of those that a key may make."""
         self._limits: list[tuple[Limit, int]] = [(limit, most) for limit, most in limits if most]
         self._clock = clock
         self._keys: dict[str, list[_Bucket]] = {}

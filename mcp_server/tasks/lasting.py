@@ -2,7 +2,8 @@
 
 Rule: a call is answered at once if it is over soon, and only then told of as a task. A task costs
 its client a second round trip and, on average, half of what it waits between two questions, which
-is a tenth of the task's age (`Task.poll_seconds`): so no answer comes later by more than a tenth.
+is a tenth of the task's age (`Task.poll_seconds`): so no answer comes later by more than a tenth,
+unless a limit of requests wants longer pauses.
 """
 
 from collections.abc import Callable

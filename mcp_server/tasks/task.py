@@ -104,9 +104,9 @@ class Task:
 
     @property
     def poll_seconds(self) -> float:
-        """After which to ask again."""
+        """After which to ask again; to ask is a request like any other, where those are limited."""
         share = _POLL_SHARE * (self._clock() - self._began)
-        return min(max(share, _POLL_SHORTEST), _POLL_LONGEST)
+        return max(min(max(share, _POLL_SHORTEST), _POLL_LONGEST), self._asker.pause)
 
     def summary(self) -> dict[str, Any]:
         """The protocol's `Task`; to be called when its client asks."""

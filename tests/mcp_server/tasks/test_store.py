@@ -8,6 +8,7 @@ import pytest
 from mcp.server.context import HandlerResult
 
 from mcp_server.asking import _Host
+from mcp_server.http.rates import Rates
 from mcp_server.tasks.store import Tasks
 from mcp_server.tasks.task import KEPT_SECONDS, KEPT_TOLD_SECONDS, Task
 
@@ -120,6 +121,9 @@ async def test_the_older_a_task_is_the_less_often_it_is_to_be_asked_for():
         for clock.now in (0, 5, 20, 60, 600):
             told.append(task.summary()["pollIntervalMs"])
         assert told == [500, 500, 2_000, 6_000, 10_000]
+        limited = Key("b")
+        limited.pause = Rates(6, 0).reserve("b").pause
+        assert tasks.begin(limited, endless).summary()["pollIntervalMs"] == 20_000
 
     await with_tasks(use, clock=clock)
 
