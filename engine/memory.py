@@ -81,7 +81,8 @@ def share_heaps() -> bool:
 
     With glibc's up to eight heaps a core, which keep what is freed in them, a server that 64
     callers asked without pause held 1,100 MB after 5 minutes and 1,171 after 10; with two it held
-    907 to 909 after 4 to 5, still growing (Linux x86-64, examples/benchmarks/http_soak.py).
+    907 to 909 after 4 to 5; with `pages`, too, 826 after 2 and 830 after 14 (Linux x86-64,
+    examples/benchmarks/http_soak.py).
     """
     if sys.platform == "win32":
         return False
