@@ -14,13 +14,21 @@ from engine.engine import Engine
 _CLOSING_SECONDS = 1.0
 """How long models and index together may take to close before the process ends anyway."""
 
-SIGNALS = tuple(
-    getattr(signal, name)
-    for name in ("SIGTERM", "SIGINT", "SIGBREAK", "SIGHUP")
-    if hasattr(signal, name)
-)
-"""By which a server is told to end, as far as this system has them."""
+_NAMES = ("SIGTERM", "SIGINT", "SIGBREAK", "SIGHUP")
 
+
+def known(system: object) -> tuple[int, ...]:
+    """The signals that tell a server to end, as far as a system has them: SIGBREAK is Windows'
+    alone, SIGHUP POSIX's.
+
+    Args:
+        system: Python's module `signal`, as it is there.
+    """
+    return tuple(getattr(system, name) for name in _NAMES if hasattr(system, name))
+
+
+SIGNALS = known(signal)
+"""By which a server is told to end, on this system."""
 
 _under_way = threading.Lock()
 
