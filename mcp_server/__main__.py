@@ -6,7 +6,6 @@ called, so that no command pays for another's libraries.
 
 import argparse
 import contextlib
-import importlib
 import logging
 import os
 import sys
@@ -14,14 +13,12 @@ from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from typing import TextIO
 
-from rich.console import Console
-
 from engine import __version__
 from engine.corpus import KINDS
 from engine.errors import EngineError
 from mcp_server import settings
 from mcp_server.http import logs
-from mcp_server.launcher import start
+from mcp_server.launcher import modules, start
 from mcp_server.plain import plain
 
 Add = Callable[[argparse.ArgumentParser], object]
@@ -230,21 +227,25 @@ def _run(arguments: argparse.Namespace) -> int:
     elif sys.stdout is None or _is_descriptor_1(sys.stdout):
         start.taken()
     _use_utf8(sys.stderr)
-    errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
     try:
         chosen = settings.read(arguments, arguments.command)
         _log_to_stderr(chosen)
-        module = importlib.import_module(f"mcp_server.commands.{COMMANDS[arguments.command][0]}")
+        module = modules.load(f"mcp_server.commands.{COMMANDS[arguments.command][0]}")
         return int(getattr(module, arguments.command.replace(" ", "_"))(arguments, chosen))
     except settings.BadSetting as error:
-        errors.print(plain(f"npu-gateway: {error}"), markup=False)
+        _tell(str(error))
         return 2
     except EngineError as error:
-        errors.print(plain(f"npu-gateway: {error}"), markup=False)
+        _tell(str(error))
         return 1
     except KeyboardInterrupt:
-        errors.print("npu-gateway: interrupted", markup=False)
+        _tell("interrupted")
         return 130
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(plain(f"npu-gateway: {text}") + "\n")
+    sys.stderr.flush()
 
 
 def _log_to_stderr(chosen: settings.Settings) -> None:

@@ -42,7 +42,7 @@ from engine.decode.sampling import SamplingParams
 from engine.engine import Engine
 from engine.search.search import SearchRequest
 from engine.text.chat import Message
-from mcp_server.commands.opening import options
+from mcp_server.commands.engine_options import options
 from mcp_server.settings import Settings
 
 DOCUMENTS = Path(__file__).parents[2] / "mcp_server" / "sample_documents"

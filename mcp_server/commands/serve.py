@@ -1,14 +1,14 @@
 """The command serve: what agent hosts launch, and what answers over HTTP."""
 
 import argparse
-import importlib
 import logging
 from dataclasses import replace
 
 from engine import memory
 from engine.engine import Engine
 from mcp_server import stdio
-from mcp_server.commands.opening import options
+from mcp_server.commands.engine_options import options
+from mcp_server.launcher import modules
 from mcp_server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ def serve(_: argparse.Namespace, settings: Settings) -> int:
     memory.share_heaps()
     if settings.http:
         # By name: a host that launches this over stdio does not wait for a web server's libraries.
-        importlib.import_module("mcp_server.http.serving").serve(opened(settings), settings)
+        modules.load("mcp_server.http.serving").serve(opened(settings), settings)
     else:
         stdio.serve(opened(settings), settings)
     return 0

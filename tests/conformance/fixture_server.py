@@ -17,7 +17,7 @@ from starlette.routing import Mount
 
 from engine.engine import Engine
 from mcp_server import server
-from mcp_server.commands.opening import options
+from mcp_server.commands.engine_options import options
 from mcp_server.http.listening import listening, url
 from mcp_server.lifespan import Gateway
 from mcp_server.settings import Settings

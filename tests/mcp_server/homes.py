@@ -12,7 +12,7 @@ from engine.decode.decoder import Decoder
 from engine.embed.embedder import Embedder
 from engine.engine import Engine
 from engine.residency import Resident
-from mcp_server.commands.opening import options
+from mcp_server.commands.engine_options import options
 from mcp_server.server import build
 from mcp_server.settings import Settings
 

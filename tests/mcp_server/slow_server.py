@@ -14,7 +14,7 @@ import onnxruntime
 from engine.engine import Engine
 from engine.residency import Resident
 from mcp_server import stdio
-from mcp_server.commands.opening import options
+from mcp_server.commands.engine_options import options
 from mcp_server.settings import Settings
 
 data_dir, models_dir, gate = map(Path, sys.argv[1:4])

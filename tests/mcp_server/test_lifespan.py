@@ -12,7 +12,7 @@ from mcp import Client
 
 from engine.engine import Engine
 from engine.errors import ModelBroken
-from mcp_server.commands.opening import options
+from mcp_server.commands.engine_options import options
 from mcp_server.server import build
 
 pytestmark = pytest.mark.anyio

@@ -5,12 +5,11 @@ every citation can be checked against the file. What is no text is refused, neve
 """
 
 import codecs
+import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
-
-from engine.documents.readers import encodings
 
 # A text file may hold a few stray control bytes; more than this share, and it is something else.
 _MOST_CONTROL_SHARE = 0.3
@@ -107,6 +106,8 @@ def decode(content: bytes) -> tuple[str, str, int]:
     try:
         return body.decode(), "utf-8", len(mark)
     except UnicodeDecodeError:
+        # By name: its library takes 15 ms to import, and few files need a guess.
+        encodings = importlib.import_module("engine.documents.readers.encodings")
         return *encodings.guessed(body), len(mark)
 
 

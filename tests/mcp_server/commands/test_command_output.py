@@ -4,7 +4,7 @@ import argparse
 import os
 
 from mcp_server import settings
-from mcp_server.commands.opening import options
+from mcp_server.commands.engine_options import options
 
 
 def read(env: dict[str, str], *words: str) -> settings.Settings:

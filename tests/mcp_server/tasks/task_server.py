@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.engine import Engine
 from mcp_server import stdio
-from mcp_server.commands.opening import options
+from mcp_server.commands.engine_options import options
 from mcp_server.settings import Settings
 from mcp_server.tasks import lasting
 

@@ -13,7 +13,7 @@ from mcp import Client
 
 from engine.documents.one_indexer import one_indexer
 from engine.engine import Engine
-from mcp_server.commands.opening import options
+from mcp_server.commands.engine_options import options
 from mcp_server.server import build
 
 pytestmark = pytest.mark.anyio

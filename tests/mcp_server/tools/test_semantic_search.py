@@ -19,7 +19,7 @@ from mcp import Client
 
 from engine.documents.collecting import Wishes
 from engine.engine import Engine
-from mcp_server.commands.opening import options
+from mcp_server.commands.engine_options import options
 from mcp_server.server import build
 from mcp_server.settings import Settings
 from mcp_server.tokens import estimated_tokens

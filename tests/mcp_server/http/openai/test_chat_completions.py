@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from engine.engine import Engine
-from mcp_server.commands.opening import options
+from mcp_server.commands.engine_options import options
 
 MODEL = "smollm2-135m-instruct"
 PATH = "/v1/chat/completions"
