@@ -79,7 +79,7 @@ def search(
     """
     if not request.query.strip():
         raise EmptyInput("The query is empty; say what to look for.")
-    generation = store.statistics().generation
+    generation = store.generation()
     query = read_query(request.query)
     last = min(request.offset + request.limit, DEEPEST)
     ranked = _ranked(store, request, query, question, last + 1)

@@ -59,6 +59,17 @@ class DocumentsTables:
         )
         return [document_of(row) for row in rows]
 
+    def set_times(self, document: Document) -> bool:
+        """Updates when a stored document was seen and modified; whether the latter is another."""
+        named = [document.document_id]
+        sql = "SELECT modified_ns FROM documents WHERE document_id = ?"
+        before = self._view.value(sql, named)
+        self._view.rows(
+            "UPDATE documents SET stamp_ns = ?, modified_ns = ? WHERE document_id = ?",
+            [document.stamp_ns, document.modified_ns, *named],
+        )
+        return before not in (None, document.modified_ns)
+
     def count(self, where: Filter) -> int:
         """How many documents match."""
         sql, bindings = filtering.condition(where)

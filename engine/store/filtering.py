@@ -48,12 +48,10 @@ def condition(where: Filter) -> Condition:
     return sql, [value for _, bindings in parts for value in bindings]
 
 
-def document_keys(view: View, where: Filter) -> DocumentKeys | None:
-    """The keys of the documents that match, ascending; None where every document does."""
-    if where.is_empty:
-        return None
+def document_keys(view: View, where: Filter) -> DocumentKeys:
+    """The keys of the documents that match, in any order."""
     sql, bindings = condition(where)
-    rows = view.rows(f"SELECT document_key FROM documents WHERE {sql} ORDER BY 1", bindings)
+    rows = view.rows(f"SELECT document_key FROM documents WHERE {sql}", bindings)
     return np.fromiter((row[0] for row in rows), np.int64, len(rows))
 
 

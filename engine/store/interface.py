@@ -94,7 +94,7 @@ class StoreStatistics:
     vector_search_reason: str
     """Why the usual way is not taken; empty if it is."""
     generation: int
-    """Rises with every change of what can be found."""
+    """See `Store.generation`."""
 
 
 class Store(Protocol):
@@ -282,6 +282,10 @@ class Store(Protocol):
         ...
 
     # Care.
+
+    def generation(self) -> int:
+        """A number that rises with every change of what can be found."""
+        ...
 
     def statistics(self) -> StoreStatistics:
         """What is stored, and how it is searched."""

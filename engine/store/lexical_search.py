@@ -12,11 +12,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.store.chunk_map import ChunkMap, bitmap
+from engine.store.chunk_map import Selection
 from engine.store.connection import View
 from engine.store.lexical_table import WEIGHTS
 from engine.store.vector_copies import Ids
@@ -25,7 +26,7 @@ from engine.store.vectors import Scored
 MOST_RANKED = 12_000
 """So many chunks are ranked in about 12 ms (one core, Linux x86-64)."""
 
-# So many times as many are only looked up in about 20 ms, to see whether a filter lets them in.
+# So many times as many are only looked up in about 5 ms, to see whether a filter lets them in.
 _LOOKED_UP = 6
 
 # Words of one question occur together this much more often than chance has it.
@@ -44,6 +45,9 @@ _STRETCHES = 8
 _PART = 1 / 16
 
 
+# Whether a number is one of a `Selection`.
+_INSIDE = "substr(?, {} + 1, 1) = x'01'"
+
 Ranked = tuple[Ids, NDArray[np.float64]]
 """Chunks and their scores."""
 
@@ -56,21 +60,47 @@ class _Term:
     chunks: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Which terms say what is ranked, all as FTS5 phrases."""
+
+    telling: list[str]
+    """Chunks that hold one are ranked."""
+    others: list[str]
+    """They only add to the scores."""
+    pairs: Sequence[str] = ()
+    """Of the others; chunks that hold both are ranked too."""
+
+    @property
+    def either(self) -> list[str]:
+        """What a chunk that is ranked holds one of."""
+        return [*self.telling, *self.pairs]
+
+
+@dataclass(frozen=True, slots=True)
+class _Within:
+    """Which chunks may be ranked."""
+
+    inside: bytes | None = None
+    """See `Selection.chunks`; None for all."""
+    after: int = 0
+    last: int = 2**62
+    """Those with numbers from behind `after` to `last`."""
+
+
 class LexicalSearch:
     """What a store searches its words with. May be asked by several threads at once."""
 
-    def __init__(self, chunk_map: ChunkMap, *, most_ranked: int = MOST_RANKED) -> None:
+    def __init__(self, *, most_ranked: int = MOST_RANKED) -> None:
         """Makes one for a store.
 
         Args:
-            chunk_map: Resolves filters.
             most_ranked: In a larger index no more chunks than these are ranked, about.
         """
-        self._chunk_map = chunk_map
         self._most = most_ranked
 
     def search(
-        self, view: View, terms: Sequence[str], limit: int, keys: Ids | None
+        self, view: View, terms: Sequence[str], limit: int, inside: Selection | None
     ) -> list[Scored]:
         """Texts that hold one of the terms, best first, the older text first among equals.
 
@@ -78,52 +108,54 @@ class LexicalSearch:
             view: A reading transaction.
             terms: FTS5 phrases, quoted.
             limit: At most so many.
-            keys: The documents that may answer, ascending; None for all.
+            inside: What may answer; None for all.
         """
-        chunk_ids = None if keys is None else self._chunk_map.chunks(view, keys)
-        if not terms or limit < 1 or (chunk_ids is not None and not len(chunk_ids)):
+        if not terms or limit < 1 or (inside is not None and not inside.chunk_count):
             return []
-        found = self._ranked(view, list(dict.fromkeys(terms)), chunk_ids)
+        found = self._ranked(view, list(dict.fromkeys(terms)), inside)
         return _texts(view, found, limit)
 
-    def _ranked(self, view: View, phrases: list[str], inside: Ids | None) -> Ranked:
+    def _ranked(self, view: View, phrases: list[str], inside: Selection | None) -> Ranked:
+        within = _Within(inside.chunks if inside else None)
         stored = int(view.value("SELECT number FROM counts WHERE name = 'chunks'"))
         if stored <= self._most:
-            return _kept(_bm25(view, _any(phrases)), inside)
+            return _bm25(view, _any(phrases), within)
         terms = sorted((_Term(one, _chunks_with(view, one)) for one in phrases), key=_by_rarity)
         if sum(term.chunks for term in terms) <= self._most:
-            return _kept(_bm25(view, _any(phrases)), inside)
-        if inside is None:
-            return _among_all(view, _useful(terms, stored), self._most, stored)
-        return _among_few(view, _useful(terms, stored), self._most, inside, stored)
+            return _bm25(view, _any(phrases), within)
+        terms = _useful(terms, stored)
+        if inside is not None:
+            return _among_few(view, terms, self._most, inside, stored)
+        plan = _planned(terms, stored, self._most)
+        return _telling(view, plan, within) if plan.either else _common(view, terms, self._most)
 
 
-def _among_all(view: View, terms: list[_Term], most: int, stored: int) -> Ranked:
-    return _telling(view, terms, _rare(terms, most), stored, most) or _common(view, terms, most)
+def _planned(terms: list[_Term], stored: int, budget: int) -> _Plan:
+    """So that about as many chunks are looked at as a budget allows."""
+    rare = _rare(terms, budget)
+    pairs = _pairs(terms[rare:], stored, budget * _PAIRED)
+    return _Plan(_phrases(terms[:rare]), _phrases(terms[rare:]), pairs)
 
 
-def _telling(
-    view: View, terms: list[_Term], rare: int, stored: int, most: int, only: Ids | None = None
-) -> Ranked | None:
-    """Chunks that hold a rare term, or one of some pairs of the others; None if that asks nothing.
+def _telling(view: View, plan: _Plan, within: _Within) -> Ranked:
+    """Chunks that hold a telling term, or one of the pairs.
 
     A chunk may be there several times; its best score is right. BM25 adds up whatever an expression
     names, and takes its time for each, so that no term should be in it twice. Where pairs need
     that, what they add is taken off again.
     """
-    telling, others = _phrases(terms[:rare]), _phrases(terms[rare:])
-    pairs = _pairs(terms[rare:], stored, most * _PAIRED)
+    telling, others = plan.telling, plan.others
     found: list[Ranked] = []
     if telling:
-        found.append(_bm25(view, _any(telling), only=only))
+        found.append(_bm25(view, _any(telling), within))
     if telling and others:
-        found.append(_bm25(view, f"({_any(telling)}) AND ({_any(others)})", only=only))
-    if pairs:
-        besides = f"({_any(pairs)})" + (f" NOT ({_any(telling)})" if telling else "")
-        chunk_ids, scores = _bm25(view, f"({besides}) AND ({_any(others)})", only=only)
-        _, on_top = _bm25(view, besides, only=only)
+        found.append(_bm25(view, f"({_any(telling)}) AND ({_any(others)})", within))
+    if plan.pairs:
+        besides = f"({_any(plan.pairs)})" + (f" NOT ({_any(telling)})" if telling else "")
+        chunk_ids, scores = _bm25(view, f"({besides}) AND ({_any(others)})", within)
+        _, on_top = _bm25(view, besides, within)
         found.append((chunk_ids, scores - on_top))
-    return _both(found) if found else None
+    return _both(found)
 
 
 def _both(found: list[Ranked]) -> Ranked:
@@ -134,46 +166,43 @@ def _common(view: View, terms: list[_Term], most: int) -> Ranked:
     """Where every term is common: chunks that hold all of them, and the newest that hold one."""
     last = int(view.value("SELECT max(chunk_id) FROM chunks"))
     stretch = int(last * most / sum(term.chunks for term in terms))
-    newest = _bm25(view, _any(_phrases(terms)), last - stretch)
+    newest = _bm25(view, _any(_phrases(terms)), _Within(after=last - stretch))
     if len(terms) == 1:
         return newest
     together = " AND ".join(_phrases(terms))
-    every = _bm25(view, together, last - int(last * most / terms[0].chunks))
+    every = _bm25(view, together, _Within(after=last - int(last * most / terms[0].chunks)))
     return _both([newest, every])
 
 
-def _among_few(view: View, terms: list[_Term], most: int, inside: Ids, stored: int) -> Ranked:
+def _among_few(view: View, terms: list[_Term], most: int, inside: Selection, stored: int) -> Ranked:
     """Looks up which chunks hold the rarer terms or pairs, and ranks those that are inside."""
-    budget = min(max(int(most * stored / len(inside)), most), _LOOKED_UP * most)
-    rare = _rare(terms, budget)
-    pairs = _pairs(terms[rare:], stored, budget * _PAIRED)
-    either = [*_phrases(terms[:rare]), *pairs] or _phrases(terms[:1])
-    rows = view.rows(
-        "SELECT rowid FROM chunks_fts WHERE chunks_fts MATCH ? LIMIT ?", [_any(either), budget]
+    budget = min(max(int(most * stored / inside.chunk_count), most), _LOOKED_UP * most)
+    plan = _planned(terms, stored, budget)
+    if not plan.either:
+        plan = _Plan(_phrases(terms[:1]), _phrases(terms[1:]))
+    last = view.value(
+        "SELECT max(chunk_id) FROM (SELECT chunk_id FROM "
+        "(SELECT rowid AS chunk_id FROM chunks_fts WHERE chunks_fts MATCH ? LIMIT ?) "
+        f"WHERE {_INSIDE.format('chunk_id')} LIMIT ?)",
+        [_any(plan.either), budget, inside.chunks, most],
     )
-    held = np.fromiter((row[0] for row in rows), np.int64, len(rows))
-    held = held[_member(held, inside)][:most]
-    found = _telling(view, terms, rare, stored, budget, held)
-    return found or _bm25(view, _any(_phrases(terms)), only=held)
+    return _telling(view, plan, _Within(inside.chunks, last=last or 0))
 
 
 def _phrases(terms: list[_Term]) -> list[str]:
     return [term.phrase for term in terms]
 
 
-def _bm25(view: View, match: str, after: int = 0, only: Ids | None = None) -> Ranked:
-    """Every chunk behind one that matches, with its score; with `only`, those among these."""
-    if only is None:
-        among, bindings = "", [match, after]
-    elif len(only):
-        among = "AND rowid <= ? AND +rowid IN (SELECT value FROM json_each(?))"
-        listed = only.tolist()
-        bindings = [match, min(listed) - 1, max(listed), json.dumps(listed)]
-    else:
-        return np.zeros(0, np.int64), np.zeros(0)
+def _bm25(view: View, match: str, within: _Within) -> Ranked:
+    """Every chunk of those within that matches, with its score."""
+    among = ""
+    bindings: list[Any] = [match, within.after, within.last]
+    if within.inside is not None:
+        among = f"AND {_INSIDE.format('rowid')}"
+        bindings.append(within.inside)
     rows = view.rows(
         f"SELECT rowid, -bm25(chunks_fts, {WEIGHTS}) FROM chunks_fts "
-        f"WHERE chunks_fts MATCH ? AND rowid > ? {among}",
+        f"WHERE chunks_fts MATCH ? AND rowid > ? AND rowid <= ? {among}",
         bindings,
     )
     return (
@@ -223,21 +252,8 @@ def _pairs(terms: list[_Term], stored: int, budget: float) -> list[str]:
     return [pair for (_, pair), total in zip(pairs, totals, strict=True) if total <= budget]
 
 
-def _any(phrases: list[str]) -> str:
+def _any(phrases: Sequence[str]) -> str:
     return " OR ".join(phrases)
-
-
-def _kept(found: Ranked, inside: Ids | None) -> Ranked:
-    if inside is None:
-        return found
-    stays = _member(found[0], inside)
-    return found[0][stays], found[1][stays]
-
-
-def _member(chunk_ids: Ids, inside: Ids) -> NDArray[np.bool_]:
-    if not len(chunk_ids):
-        return np.zeros(0, np.bool_)
-    return bitmap(inside, max(int(inside[-1]), int(chunk_ids.max())))[chunk_ids]
 
 
 def _texts(view: View, found: Ranked, limit: int) -> list[Scored]:

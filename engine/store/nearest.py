@@ -10,7 +10,7 @@ import json
 import numpy as np
 
 from engine.store import packed_bits, packed_pages, vector_copies, vector_table
-from engine.store.chunk_map import Bitmap, ChunkMap, marked
+from engine.store.chunk_map import Bitmap, marked
 from engine.store.connection import View
 from engine.store.held_vectors import Block, Held, HeldVectors, Source, read
 from engine.store.interface import VectorSearch
@@ -34,24 +34,20 @@ _MOST_REMOVALS = 50_000
 class NearestVectors:
     """What a store searches its vectors with. May be asked by several threads at once."""
 
-    def __init__(
-        self, slow_reason: str, chunk_map: ChunkMap, *, exact_limit: int = EXACT_LIMIT
-    ) -> None:
+    def __init__(self, slow_reason: str, *, exact_limit: int = EXACT_LIMIT) -> None:
         """Makes one for a store.
 
         Args:
             slow_reason: Why sqlite-vec is not used; empty if it is.
-            chunk_map: Resolves filters.
             exact_limit: With more vectors than these, packed bits propose.
         """
         self._exact_limit = exact_limit
         self._slow_reason = slow_reason
-        self._chunk_map = chunk_map
         self._bits = HeldVectors()
         self._floats = HeldVectors()
 
     def search(
-        self, view: View, space_id: int, query: Query, limit: int, keys: Ids | None
+        self, view: View, space_id: int, query: Query, limit: int, inside: Bitmap | None
     ) -> list[Scored]:
         """The nearest texts, best first, the older one first among equals.
 
@@ -60,9 +56,8 @@ class NearestVectors:
             space_id: The space in use.
             query: float64[dimensions], of unit length.
             limit: At least 1.
-            keys: The documents that may answer, ascending; None for all.
+            inside: True at the texts that may answer; None for all.
         """
-        inside = None if keys is None else self._chunk_map.texts(view, keys)
         if inside is not None and np.count_nonzero(inside) <= _FEW:
             return _compared(query, limit, _of_texts(view, space_id, np.nonzero(inside)[0]))
         copy = vector_copies.copies(view, "packed_bits").get(space_id)
@@ -160,7 +155,7 @@ def _proposed(
         part = far[start : start + len(block.vector_ids)]
         packed_bits.distances(block.payload, question, part)
         if inside is not None:
-            part[~marked(inside, block.text_ids)] = FARTHEST
+            np.putmask(part, ~marked(inside, block.text_ids), FARTHEST)
         start += len(part)
     near = _gathered(held, packed_bits.closest(far, _looked_at(held.count, wanted)))
     likeness = packed_bits.likeness(near.payload, query)

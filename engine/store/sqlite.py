@@ -11,11 +11,11 @@ from typing import Any
 from engine.corpus import Chunk, Collection, Document, Filter, Hit, SkippedFile
 from engine.errors import InvalidInput, StoreError
 from engine.store import care, filtering
-from engine.store.chunk_map import ChunkMap
 from engine.store.collections_tables import CollectionsTables
 from engine.store.connection import View, WordTokenizer
 from engine.store.database import Database
 from engine.store.documents_tables import DocumentsTables
+from engine.store.generation import count_change, generation
 from engine.store.interface import (
     NO_FILTER,
     Candidate,
@@ -30,6 +30,7 @@ from engine.store.lexical_search import LexicalSearch
 from engine.store.lexical_table import TOKENIZER
 from engine.store.nearest import NearestVectors
 from engine.store.passages import hits
+from engine.store.selecting import Selections
 from engine.store.spaces import Spaces
 from engine.store.vectors import decoded, similarity, unit
 from engine.store.words import Word, words_of
@@ -47,9 +48,9 @@ class SqliteStore:
         """
         self._database = database
         self._space: EmbeddingSpace | None = None
-        chunk_map = ChunkMap()
-        self._nearest = NearestVectors(slow_reason, chunk_map)
-        self._lexical = LexicalSearch(chunk_map)
+        self._selections = Selections()
+        self._nearest = NearestVectors(slow_reason)
+        self._lexical = LexicalSearch()
         self._tokenizer = WordTokenizer(*TOKENIZER.split())
 
     def use(self, space: EmbeddingSpace) -> None:
@@ -82,7 +83,7 @@ class SqliteStore:
                     if other.space_id != space_id:
                         spaces.drop(other.space_id)
             self._nearest.changed(view, space_id)
-            _count_change(view)
+            count_change(view)
 
     def require_chunking(self, version: int) -> None:
         """Names the rules that documents are cut by; see `Store.require_chunking`."""
@@ -103,15 +104,13 @@ class SqliteStore:
             before = tables.remove(tables.keys([document.document_id]))
             tables.add(document, chunks)
             self._forget_texts(view, tables.unused(before))
-            _count_change(view)
+            count_change(view)
 
     def refresh(self, document: Document) -> None:
         """Updates the times of a document; see `Store.refresh`."""
         with self._database.write() as view:
-            view.rows(
-                "UPDATE documents SET stamp_ns = ?, modified_ns = ? WHERE document_id = ?",
-                [document.stamp_ns, document.modified_ns, document.document_id],
-            )
+            if DocumentsTables(view).set_times(document):
+                count_change(view)
 
     def delete(self, document_ids: Iterable[str]) -> int:
         """Removes documents; returns how many there were; see `Store.delete`."""
@@ -174,7 +173,7 @@ class SqliteStore:
             return
         with self._database.write() as view:
             CollectionsTables(view).put(collection)
-            _count_change(view)
+            count_change(view)
 
     def drop_collection(self, name: str) -> int:
         """Removes a collection; see `Store.drop_collection`."""
@@ -189,8 +188,8 @@ class SqliteStore:
         if not most or not terms:
             return []
         with self._database.read() as view:
-            keys = filtering.document_keys(view, where)
-            return [Candidate(*one) for one in self._lexical.search(view, terms, most, keys)]
+            inside = self._selections.of(view, where)
+            return [Candidate(*one) for one in self._lexical.search(view, terms, most, inside)]
 
     def nearest(self, vector: Vectors, limit: int, where: Filter = NO_FILTER) -> list[Candidate]:
         """Texts by cosine similarity; see `Store.nearest`."""
@@ -200,8 +199,9 @@ class SqliteStore:
             space_id = self._space_id(view)
             if not most or not space_id:
                 return []
-            keys = filtering.document_keys(view, where)
-            found = self._nearest.search(view, space_id, query, most, keys)
+            selection = self._selections.of(view, where)
+            inside = selection.texts if selection else None
+            found = self._nearest.search(view, space_id, query, most, inside)
             return [Candidate(*one) for one in found]
 
     def similarities(self, vector: Vectors, text_ids: Sequence[int]) -> dict[int, float]:
@@ -229,6 +229,11 @@ class SqliteStore:
         """The words of a text; see `Store.words`."""
         return list(words_of(text, self._tokenizer))
 
+    def generation(self) -> int:
+        """Rises with what can be found; see `Store.generation`."""
+        with self._database.read() as view:
+            return generation(view)
+
     def statistics(self) -> StoreStatistics:
         """What is stored, and how it is searched."""
         with self._database.read() as view:
@@ -248,7 +253,7 @@ class SqliteStore:
                 vectors=vectors,
                 vector_search=search,
                 vector_search_reason=reason,
-                generation=_meta(view, "generation"),
+                generation=generation(view),
             )
 
     def verify(self) -> list[str]:
@@ -295,7 +300,7 @@ class SqliteStore:
         keys = tables.keys(document_ids)
         if keys:
             self._forget_texts(view, tables.unused(tables.remove(keys)))
-            _count_change(view)
+            count_change(view)
         return len(keys)
 
     def _forget_texts(self, view: View, text_ids: Sequence[int]) -> None:
@@ -323,10 +328,6 @@ class SqliteStore:
     def _space_id(self, view: View) -> int:
         """The number of the space in use; 0 if there is none, or nothing in it."""
         return Spaces(view).find(self._space) if self._space else 0
-
-
-def _count_change(view: View) -> None:
-    view.rows("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
 
 
 def _count(view: View, table: str) -> int:

@@ -1,5 +1,6 @@
 """Filters: the store's answer is what going through every document by hand gives."""
 
+import dataclasses
 import fnmatch
 import ntpath
 import os
@@ -295,6 +296,20 @@ def test_filters_follow_what_is_replaced_refreshed_and_deleted(store, document, 
     store.delete([one.document_id])
     assert store.nearest(query, 5, Filter(kinds=("html",))) == []
     assert len(store.nearest(query, 5, Filter(kinds=("csv",)))) == 1
+
+
+def test_the_same_filter_follows_every_change_of_times(store, add, vectors):
+    made, _ = add(store, _at("a"), vectors(1))
+    late = Filter(modified_after_ns=made.modified_ns + 1)
+    assert store.nearest(vectors(1)[0], 5, late) == []
+    assert store.lexical(['"line"'], 5, late) == []
+    before = store.generation()
+    store.refresh(dataclasses.replace(made, stamp_ns=made.stamp_ns + 1))
+    assert store.generation() == before
+    store.refresh(dataclasses.replace(made, modified_ns=made.modified_ns + 1))
+    assert store.generation() > before
+    assert len(store.nearest(vectors(1)[0], 5, late)) == 1
+    assert len(store.lexical(['"line"'], 5, late)) == 1
 
 
 def test_a_pattern_is_not_taken_for_sql(filled):

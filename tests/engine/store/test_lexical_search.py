@@ -51,7 +51,8 @@ def search(database: Database):
     def run(*terms: str, limit: int = 20, keys=None, most: int = MOST) -> list[tuple[int, float]]:
         quoted = [f'"{term}"' for term in terms]
         with database.read() as view:
-            found = LexicalSearch(ChunkMap(), most_ranked=most).search(view, quoted, limit, keys)
+            inside = None if keys is None else ChunkMap().selection(view, keys)
+            found = LexicalSearch(most_ranked=most).search(view, quoted, limit, inside)
         return [(text_id - 1, score) for text_id, score in found]
 
     return run
@@ -111,7 +112,7 @@ def test_a_text_of_several_chunks_is_found_once(tmp_path: Path) -> None:
         for number in range(30):
             add(view, f"/twin/{number}.md", ["the same words", f"other words {number}"])
     with database.read() as view:
-        found = LexicalSearch(ChunkMap()).search(view, ['"words"'], 40, None)
+        found = LexicalSearch().search(view, ['"words"'], 40, None)
     database.close()
     assert len(found) == 31
     assert len({text_id for text_id, _ in found}) == 31

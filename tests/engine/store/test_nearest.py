@@ -30,7 +30,8 @@ class Shelf:
         self.database = Database(path)
         reason = self.database.load_vector_search() if vec else "sqlite-vec is not wanted."
         prepare(self.database)
-        self.nearest = NearestVectors(reason, ChunkMap(), exact_limit=exact_limit)
+        self.chunk_map = ChunkMap()
+        self.nearest = NearestVectors(reason, exact_limit=exact_limit)
 
     def add(
         self, numbers: range, *, seed: int = 0, space: EmbeddingSpace = SPACE, same: bool = False
@@ -66,7 +67,8 @@ class Shelf:
 
     def search(self, query: np.ndarray, limit: int, keys: np.ndarray | None = None):
         with self.database.read() as view:
-            return self.nearest.search(view, Spaces(view).find(SPACE), query, limit, keys)
+            inside = None if keys is None else self.chunk_map.selection(view, keys).texts
+            return self.nearest.search(view, Spaces(view).find(SPACE), query, limit, inside)
 
     def compared(self, query: np.ndarray, limit: int, keys: np.ndarray | None = None):
         """What comparing with every stored vector says."""
