@@ -28,8 +28,22 @@ def test_a_refusal_repeats_nothing_long():
         assert len(one.param) < 100
 
 
-def test_a_body_of_countless_parts_is_refused_as_one():
-    parts = [{"type": "text", "text": "a"}] * 40_000
-    refused = refusal(HI | {"messages": [{"role": "user", "content": parts}]})
-    assert refused.kind.code == "invalid_json"
-    assert parsed(json.dumps(HI | {"ignored": list(range(100_000))}).encode(), ChatBody)
+def sent(served, body, path="/v1/embeddings"):
+    return served.http.post(path, content=body, headers={"content-type": "application/json"})
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/mcp"])
+@pytest.mark.parametrize("part", ["[]", "{}", '{"a":1,"b":2,"c":3}'])
+def test_a_body_of_countless_parts_is_refused_before_it_is_parsed(served, path, part):
+    body = '{"model": "m", "input": "a", "ignored": [' + ",".join([part] * 40_000) + "]}"
+    answer = sent(served, body, path)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "invalid_json"
+
+
+@pytest.mark.parametrize(
+    "ignored", [list(range(100_000)), "[{:" * 100_000, '"[\\":' * 100_000, ["[:{"] * 20_000]
+)
+def test_brackets_within_texts_are_no_parts(served, ignored):
+    body = json.dumps({"model": "none", "input": "a", "ignored": ignored})
+    assert sent(served, body).json()["error"]["code"] == "model_not_found"
