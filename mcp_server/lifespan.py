@@ -38,6 +38,9 @@ _EMBEDDING = 64
 _READING, _WAITING_TO_READ = 16, 1_000
 """Calls that read the index at once, and that wait for their turn."""
 
+_TOKENISING, _WAITING_TO_TOKENISE = 4, 256
+"""Calls whose prompts are made ready or counted at once, a thread each, and that wait for that."""
+
 _LOOK_SHARE, _LOOK_SECONDS = 0.1, 15.0
 """How often idle models are looked for: after this share of the idle time, or so many seconds."""
 
@@ -96,6 +99,12 @@ class Gateway:
             f"{_EMBEDDING} calls are embedding and as many are waiting: call again in a moment.",
         )
         """For the texts of a call, which share runs with those of other calls."""
+        self.tokenising = concurrency.Admission(
+            _TOKENISING,
+            _WAITING_TO_TOKENISE,
+            f"{_WAITING_TO_TOKENISE} calls wait for their tokens: call again in a moment.",
+        )
+        """For texts that are made into prompts or tokens, and counted."""
         self.embedder_loaded = Event()
         """Set once the first load of the embedding model has ended, one way or the other."""
         self.warm = Event()
@@ -121,6 +130,11 @@ class Gateway:
     async def read(self, call: Callable[[], T], caller: str = "") -> T:
         """What a call finds that only reads the index. A cancelled caller leaves it to itself."""
         async with self.reads.slot(caller):
+            return await concurrency.run_abandonable(call)
+
+    async def tokenised(self, call: Callable[[], T], caller: str = "") -> T:
+        """What a call makes of texts before a model reads them. As `read` does."""
+        async with self.tokenising.slot(caller):
             return await concurrency.run_abandonable(call)
 
     async def index(

@@ -105,7 +105,8 @@ def endpoints() -> Endpoints:
 
 async def _chat(call: Call[ChatBody]) -> Response:
     """Writes the next message of a conversation."""
-    chunks = _chunks(call, await run_abandonable(partial(_asked, call)))
+    asked = await call.gateway.tokenised(partial(_asked, call), call.caller.key_id)
+    chunks = _chunks(call, asked)
     if call.body.stream:
         return EventStream(framed(chunks, call.body.stream_options))
     async with aclosing(chunks):

@@ -130,7 +130,7 @@ async def _embed(call: Call[EmbeddingsBody]) -> Response:
         if body.model != embedder.spec.model_id:
             raise await wrong_model(gateway, body.model, "embed")
         _check_dimensions(body, embedder)
-        call.visit.reserve(await _counted(texts, body, embedder))
+        call.visit.reserve(await _counted(texts, call, embedder))
         async with gateway.embeddings.slot(call.caller.key_id):
             found = await gateway.embedded(embedder, texts, body.input_type, truncate=body.truncate)
     call.visit.spent.prompt_tokens += found.prompt_tokens
@@ -148,18 +148,22 @@ def _check_dimensions(body: EmbeddingsBody, embedder: Embedder) -> None:
         )
 
 
-async def _counted(texts: Sequence[str], body: EmbeddingsBody, embedder: Embedder) -> int:
+async def _counted(texts: Sequence[str], call: Call[EmbeddingsBody], embedder: Embedder) -> int:
     """The tokens that will be read, special ones included.
 
     Raises:
         Refused: A text is too long, and is not to be cut.
+        Overloaded: Too many others have theirs counted.
     """
+    body = call.body
     prefix = embedder.spec.query_prefix if body.input_type == "query" else ""
     whole = [prefix + text for text in texts] if prefix else texts
     if sum(map(len, whole)) <= _SHORT:
         counts = embedder.count_tokens(whole)
     else:
-        counts = await concurrency.run_abandonable(lambda: embedder.count_tokens(whole))
+        counts = await call.gateway.tokenised(
+            lambda: embedder.count_tokens(whole), call.caller.key_id
+        )
     most = embedder.text_tokens
     for index, count in enumerate(counts):
         if count > most and not body.truncate:

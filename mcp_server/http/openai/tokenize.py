@@ -15,7 +15,6 @@ from engine.embed.embedder import Embedder
 from engine.errors import ModelNotFound
 from engine.models.spec import ModelSpec, Task
 from engine.text.prompts import RawText
-from mcp_server import concurrency
 from mcp_server.http.call import Call
 from mcp_server.http.endpoint import Endpoint, Endpoints
 from mcp_server.http.failures import Refused
@@ -149,12 +148,12 @@ async def _with_model(
     of_decoder: Callable[[Decoder], Response],
 ) -> Response:
     """What is made of the model that a body names, once that is in memory."""
-    gateway, wanted = call.gateway, call.body.model
+    gateway, wanted, caller = call.gateway, call.body.model, call.caller.key_id
     if await _task(gateway, wanted) == "embed":
         async with gateway.model(gateway.engine.embedder, call.tell) as embedder:
-            return await concurrency.run_abandonable(lambda: of_embedder(embedder))
+            return await gateway.tokenised(lambda: of_embedder(embedder), caller)
     async with gateway.model(gateway.engine.decoder, call.tell) as decoder:
-        return await concurrency.run_abandonable(lambda: of_decoder(decoder))
+        return await gateway.tokenised(lambda: of_decoder(decoder), caller)
 
 
 async def _task(gateway: Gateway, wanted: str | None) -> Task:

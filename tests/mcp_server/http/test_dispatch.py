@@ -13,6 +13,7 @@ import pytest
 from asking import ask
 from starlette.routing import Route
 
+from mcp_server.concurrency import Admission
 from mcp_server.http import app, call, parsing, streaming
 from mcp_server.http.credentials import Callers
 from mcp_server.http.doors import Door, Doors
@@ -126,6 +127,29 @@ async def test_a_call_waits_for_its_model_for_a_while_and_is_told_to_come_back(h
     assert (refused.status, refused.code) == (503, "model_loading")
     assert int(refused.headers["retry-after"]) >= 1
     assert refused.headers["x-should-retry"] == "true"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/tokenize", {"content": "a"}),
+        ("/detokenize", {"tokens": [1]}),
+        ("/responses/input_tokens", {"input": "a"}),
+        ("/embeddings", {"model": "all-minilm-l6-v2", "input": "tide " * 5_000}),
+        ("/chat/completions", LONG),
+    ],
+)
+async def test_texts_wait_to_become_tokens_in_a_line_that_has_an_end(home, path, body):
+    engine = home.engine()
+    gateway = Gateway(engine, home.settings)
+    gateway.tokenising = Admission(1, 0, "Full.")
+    async with gateway.running(), gateway.tokenising.slot():
+        content = json.dumps(body).encode()
+        refused = await ask(app.build(gateway), path, JSON, method="POST", body=content)
+    assert (refused.status, refused.code) == (429, "queue_full")
+    assert int(refused.headers["retry-after"]) >= 1
+    engine.close()
 
 
 def guarded(application, home, stalled_seconds=30.0) -> Guard:

@@ -11,7 +11,6 @@ from engine.decode.decoder import Decoder
 from engine.decode.output_forms import OutputForm
 from engine.decode.tool_turns import ToolResult, Turn
 from engine.text.chat import Message
-from mcp_server import concurrency
 from mcp_server.http.call import Call
 from mcp_server.http.failures import Refused
 from mcp_server.http.openai.answers import served_context
@@ -61,16 +60,16 @@ async def prepared(call: Call[Any], body: PromptBody, model: str | None) -> Prep
     Raises:
         EngineError: The body cannot be served as it is, or this model does not answer here.
     """
-    turns, form = await concurrency.run_abandonable(
-        lambda: (input_turns(body.input, body.instructions), _form(body))
+    gateway, caller = call.gateway, call.caller.key_id
+    turns, form = await gateway.tokenised(
+        lambda: (input_turns(body.input, body.instructions), _form(body)), caller
     )
-    gateway = call.gateway
     if model is not None:
         await served_context(gateway, model)
     async with gateway.model(gateway.engine.decoder, call.tell) as decoder:
         searched = await _searched(call, body, turns)
-        return await concurrency.run_abandonable(
-            lambda: _prepared(decoder, body, turns, form, searched)
+        return await gateway.tokenised(
+            lambda: _prepared(decoder, body, turns, form, searched), caller
         )
 
 

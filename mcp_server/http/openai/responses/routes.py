@@ -3,7 +3,6 @@
 from starlette.responses import Response
 
 from engine.errors import NotFound
-from mcp_server import concurrency
 from mcp_server.http.call import Call
 from mcp_server.http.endpoint import Endpoint, Endpoints, Method
 from mcp_server.http.openai.bodies import reply
@@ -76,7 +75,7 @@ async def _count(call: Call[InputTokensBody]) -> Response:
     """Counts the tokens that a request would be read as."""
     ready, gateway = await prepared(call, call.body, call.body.model), call.gateway
     async with gateway.model(gateway.engine.decoder, call.tell) as decoder:
-        tokens = await concurrency.run_abandonable(lambda: decoder.count(ready.messages))
+        tokens = await gateway.tokenised(lambda: decoder.count(ready.messages), call.caller.key_id)
     return reply(InputTokens(input_tokens=tokens))
 
 
