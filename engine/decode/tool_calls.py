@@ -1,4 +1,4 @@
-"""Tool calls as text: how they are read in an answer, as it comes or all at once.
+"""Tool calls as text: how they are read in an answer as it comes.
 
 Each call is one JSON object between tags, as Hermes and Qwen models write it; the grammar of
 `tool_grammar` lets an answer of the form `ToolCalls` have no others.
@@ -7,7 +7,7 @@ Each call is one JSON object between tags, as Hermes and Qwen models write it; t
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
@@ -161,33 +161,6 @@ class _Nesting:
                     return at
                 self._depth -= 1
         return None
-
-
-def parse_tool_calls(text: str) -> list[ToolCall]:
-    """The calls in an answer of the form `ToolCalls`; none in an answer that is plain text.
-
-    Of an answer that its limit cut, the last one's arguments may be cut too.
-    """
-    calls: list[ToolCall] = []
-    for event in _all_events(text):
-        match event:
-            case CallBegun(_, name):
-                calls.append(ToolCall(name, ""))
-            case ArgumentsDelta(index, more):
-                calls[index] = replace(calls[index], arguments_json=more)
-            case _:
-                pass
-    return calls
-
-
-def text_before_calls(text: str) -> str:
-    """What an answer of the form `ToolCalls` says besides its calls."""
-    return "".join(event.text for event in _all_events(text) if isinstance(event, TextDelta))
-
-
-def _all_events(text: str) -> list[Event]:
-    stream = ToolCallStream()
-    return [*stream.feed(text), *stream.finish()]
 
 
 def _begun_tag(text: str) -> int:

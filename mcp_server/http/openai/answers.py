@@ -1,7 +1,6 @@
-"""Answers: what the routes that write text share: the model, what was used, frames and failures.
+"""Answers: what the routes that write text share: the model, and what was used.
 
-Rule: a stream is the truth, and a whole answer the fold of its chunks. Whatever can be refused is
-refused before the first chunk.
+Rule: whatever can be refused is refused before the first chunk.
 """
 
 import hashlib
@@ -17,24 +16,15 @@ from engine import __version__
 from engine.decode.decoder import Answer, Decoder, Piece, Usage
 from engine.decode.output_forms import OutputForm
 from engine.decode.sampling import SamplingParams
-from engine.errors import EngineError
 from engine.text.prompts import Prompt, RawText
 from mcp_server import concurrency
 from mcp_server.generation import generating
 from mcp_server.http.call import Call
-from mcp_server.http.failures import error_result
 from mcp_server.http.openai.models import wrong_model
-from mcp_server.http.streaming import DONE, Frames, frame
 from mcp_server.lifespan import Gateway
 
 _CHARACTERS_PER_TOKEN = 4
 """About, for what a call reserves; what it used is counted exactly."""
-
-
-class StreamOptions(BaseModel):
-    """How a stream is sent."""
-
-    include_usage: bool | None = None
 
 
 class PromptTokensDetails(BaseModel):
@@ -191,28 +181,6 @@ async def served_context(gateway: Gateway, wanted: str) -> int:
     if model_id and wanted != model_id:
         raise await wrong_model(gateway, wanted, "generate")
     return context
-
-
-async def framed(chunks: AsyncGenerator[AnswerBody], options: StreamOptions | None) -> Frames:
-    """The frames of a stream; a failure after the first is a frame of its own, and the last."""
-    with_usage = options is not None and options.include_usage is True
-    left_out = None if with_usage else {"usage"}
-    has_begun = False
-    async with aclosing(chunks):
-        try:
-            async for chunk in chunks:
-                if with_usage or chunk.usage is None:
-                    has_begun = True
-                    content = chunk.model_dump_json(exclude=left_out)
-                    yield b"data: " + content.encode() + b"\n\n"
-        except Exception as error:
-            if not has_begun:
-                raise
-            yield frame(error_result(error))
-            if not isinstance(error, EngineError):
-                raise
-            return
-    yield DONE
 
 
 async def _noted(

@@ -5,7 +5,6 @@ Rule: the message is the fold of the stream's chunks, so that both are of one ma
 
 import secrets
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing
 from functools import partial
 from typing import Annotated, ClassVar, Literal
 
@@ -15,12 +14,10 @@ from starlette.responses import Response
 from engine.decode.decoder import Decoder, Piece
 from engine.decode.output_forms import OutputForm, ToolCalls
 from engine.decode.tool_calls import ArgumentsDelta, CallBegun, Event, TextDelta, ToolCallStream
-from mcp_server.concurrency import run_abandonable
 from mcp_server.http.call import Call
 from mcp_server.http.endpoint import Endpoint, Endpoints
 from mcp_server.http.failures import Refused
-from mcp_server.http.openai.answers import Asked, StreamOptions, answering, framed
-from mcp_server.http.openai.bodies import reply
+from mcp_server.http.openai.answers import Asked, answering
 from mcp_server.http.openai.chat_result import (
     ChatChunk,
     ChatResult,
@@ -35,8 +32,8 @@ from mcp_server.http.openai.conversation import ChatMessages, chat_turns, prompt
 from mcp_server.http.openai.formats import ResponseFormat, chat_form
 from mcp_server.http.openai.logprobs import ShownTokens, ToldToken
 from mcp_server.http.openai.sampling import ChoiceCount, SamplingFields, TokenLimit
+from mcp_server.http.openai.sending import StreamOptions, sent
 from mcp_server.http.openai.tools import MOST_TOOLS, FunctionTool, GivenToolChoice, tool_form
-from mcp_server.http.streaming import EventStream
 
 
 class ChatBody(SamplingFields):
@@ -106,12 +103,8 @@ def endpoints() -> Endpoints:
 async def _chat(call: Call[ChatBody]) -> Response:
     """Writes the next message of a conversation."""
     asked = await call.gateway.tokenised(partial(_asked, call), call.caller.key_id)
-    chunks = _chunks(call, asked)
-    if call.body.stream:
-        return EventStream(framed(chunks, call.body.stream_options))
-    async with aclosing(chunks):
-        made = [chunk async for chunk in chunks]
-    return await run_abandonable(lambda: reply(folded(made)))
+    body, chunks = call.body, _chunks(call, asked)
+    return await sent(chunks, folded, stream=body.stream, options=body.stream_options)
 
 
 def _asked(call: Call[ChatBody]) -> Asked:

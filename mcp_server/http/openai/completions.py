@@ -6,7 +6,6 @@ the fold of the stream's chunks.
 
 import secrets
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -15,15 +14,13 @@ from starlette.responses import Response
 
 from engine.decode.decoder import Decoder, Piece
 from engine.text.prompts import RawText
-from mcp_server.concurrency import run_abandonable
 from mcp_server.http.call import Call
 from mcp_server.http.endpoint import Endpoint, Endpoints
 from mcp_server.http.failures import Refused
-from mcp_server.http.openai.answers import AnswerBody, Asked, StreamOptions, answering, framed
-from mcp_server.http.openai.bodies import reply
+from mcp_server.http.openai.answers import AnswerBody, Asked, answering
 from mcp_server.http.openai.logprobs import ShownTokens, ToldToken
 from mcp_server.http.openai.sampling import ChoiceCount, SamplingFields, TokenLimit, listed
-from mcp_server.http.streaming import EventStream
+from mcp_server.http.openai.sending import StreamOptions, sent
 
 _MOST_PROMPTS = 64
 _USUAL_TOKENS = 16
@@ -114,12 +111,8 @@ def endpoints() -> Endpoints:
 
 async def _complete(call: Call[CompletionsBody]) -> Response:
     """Writes what follows texts."""
-    chunks = _chunks(call, _asked(call.body))
-    if call.body.stream:
-        return EventStream(framed(chunks, call.body.stream_options))
-    async with aclosing(chunks):
-        made = [chunk async for chunk in chunks]
-    return await run_abandonable(lambda: reply(_folded(made)))
+    body, chunks = call.body, _chunks(call, _asked(call.body))
+    return await sent(chunks, _folded, stream=body.stream, options=body.stream_options)
 
 
 def _asked(body: CompletionsBody) -> Asked:

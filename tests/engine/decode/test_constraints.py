@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from calls_in_text import parse_tool_calls, text_before_calls
 from random_answers import Chance, check_json, drive
 from tiny_models import byte_tokenizer, phi3_like_tokenizer
 
 from engine.decode.constraints import Constraint
 from engine.decode.output_forms import Choices, JsonSchema, OutputForm, Regex, ToolCalls
-from engine.decode.tool_calls import parse_tool_calls, text_before_calls
 from engine.decode.tool_turns import tools_prompt
 from engine.errors import InvalidInput
 from engine.text.tokenizer import Tokenizer

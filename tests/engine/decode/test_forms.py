@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from calls_in_text import parse_tool_calls
 
 from engine.decode.decoder import Decoder, Piece
 from engine.decode.output_forms import Choices, JsonSchema, OutputForm, Regex, Tool, ToolCalls
@@ -14,7 +15,6 @@ from engine.decode.tool_calls import (
     ArgumentsDelta,
     CallEnded,
     ToolCallStream,
-    parse_tool_calls,
 )
 from engine.errors import AnswerCut, InvalidInput
 from engine.text.chat import Message

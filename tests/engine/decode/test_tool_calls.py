@@ -5,6 +5,7 @@ import random
 from itertools import pairwise
 
 import pytest
+from calls_in_text import parse_tool_calls, text_before_calls
 
 from engine.decode.output_forms import ToolCalls
 from engine.decode.tool_calls import (
@@ -15,8 +16,6 @@ from engine.decode.tool_calls import (
     TextDelta,
     ToolCall,
     ToolCallStream,
-    parse_tool_calls,
-    text_before_calls,
 )
 from engine.errors import InvalidInput
 

@@ -3,9 +3,10 @@
 import json
 
 import pytest
+from calls_in_text import parse_tool_calls, text_before_calls
 
 from engine.decode.output_forms import Tool
-from engine.decode.tool_calls import ToolCall, parse_tool_calls, text_before_calls
+from engine.decode.tool_calls import ToolCall
 from engine.decode.tool_turns import CallingTurn, ToolResult, messages_of, tools_prompt
 from engine.text.chat import Message
 
