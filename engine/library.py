@@ -89,6 +89,8 @@ class Library:
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._opened: Store | None = None
+        self._openings = 0
+        self._why_not_opened: StoreError | None = None
 
     def search(self, request: SearchRequest) -> Matches:
         """The passages that answer a question, best first.
@@ -277,12 +279,19 @@ class Library:
             return str(error)
 
     def store(self) -> Store:
-        """The index, opened at first use."""
+        """The index, opened at first use.
+
+        Raises:
+            StoreError: It cannot be opened; whoever waited for one attempt makes no other.
+        """
+        before = self._openings
         with self._lock:
             if self._closing.is_set():
                 raise Unavailable("The server is shutting down; call again once it is back.")
             if self._opened is None:
-                self._opened = opening.open_store(self._index_file)
+                if self._why_not_opened and self._openings != before:
+                    raise StoreError(str(self._why_not_opened)) from self._why_not_opened
+                self._opened = self._open()
             return self._opened
 
     def interrupt(self) -> None:
@@ -303,6 +312,16 @@ class Library:
         if (spec := self._spec_in_use()) is not None:
             store.use(EmbeddingSpace(spec.model_id, spec.fingerprint, spec.dimensions))
         return store
+
+    def _open(self) -> Store:
+        self._why_not_opened = None
+        try:
+            return opening.open_store(self._index_file)
+        except StoreError as error:
+            self._why_not_opened = error
+            raise
+        finally:
+            self._openings += 1
 
     @contextmanager
     def _indexer(self) -> Generator[Indexer]:

@@ -17,9 +17,14 @@ try:
 except ImportError:  # No wheel for Windows on ARM64.
     sqlite_vec = None
 
-# How long to wait for another process before saying that the index is in use. A document's write
-# takes well under a second; 30 s are for slow disks and many writers.
-_BUSY_SECONDS = 30.0
+WRITER_SECONDS = 30.0
+"""How long to write waits for other programs. A step of their work takes well under a second; the
+rest is for slow disks and many writers."""
+
+READER_SECONDS = 4.0
+"""The same to read, and to open: only a program that keeps all others out is in the way, for a
+moment, as when it repairs what a crash left, or for as long as it likes."""
+
 _LONGEST_PAUSE = 0.05
 
 _FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
@@ -60,11 +65,16 @@ class Patience:
         self._gives_up = gives_up
         self._interruptions = interruptions
         self._before = 0
+        self._seconds = READER_SECONDS
         self._deadline = 0.0
 
-    def begin(self) -> None:
-        """A transaction begins: interruptions before it do not concern it."""
-        self._before = self._interruptions()
+    def begin(self, seconds: float) -> None:
+        """A transaction begins: interruptions before it do not concern it.
+
+        Args:
+            seconds: To wait for each lock, at most.
+        """
+        self._before, self._seconds = self._interruptions(), seconds
 
     @property
     def is_over(self) -> bool:
@@ -78,7 +88,7 @@ class Patience:
             calls: How often the same lock was waited for before.
         """
         if calls == 0:
-            self._deadline = time.monotonic() + _BUSY_SECONDS
+            self._deadline = time.monotonic() + self._seconds
         if self.is_over or time.monotonic() > self._deadline:
             return False
         time.sleep(min(0.001 * 2 ** min(calls, 10), _LONGEST_PAUSE))

@@ -15,6 +15,7 @@ from pathlib import Path
 import apsw
 
 from engine.errors import InvalidInput, StoreError
+from engine.store import connection
 from engine.store.connection import Line, Patience, View, load, vector_library
 
 # Connections kept for readers to come; opening one takes a millisecond.
@@ -61,7 +62,7 @@ class Database:
         with self._counted(), self._sentences():
             line = self._take()
             try:
-                with self._transaction(line, "BEGIN DEFERRED") as view:
+                with self._transaction(line, "DEFERRED", connection.READER_SECONDS) as view:
                     yield view
             finally:
                 self._put_back(line)
@@ -73,14 +74,14 @@ class Database:
             self._counted(),
             self._writing,
             self._sentences(),
-            self._transaction(self._writer, "BEGIN IMMEDIATE") as view,
+            self._transaction(self._writer, "IMMEDIATE", connection.WRITER_SECONDS) as view,
         ):
             yield view
 
     def maintain(self, *statements: str) -> None:
         """Runs statements that no transaction may hold, such as VACUUM."""
         with self._counted(), self._writing, self._sentences():
-            self._begin(self._writer)
+            self._begin(self._writer, connection.WRITER_SECONDS)
             for statement in statements:
                 self._writer.connection.execute(statement)
 
@@ -89,7 +90,7 @@ class Database:
         with self._counted(), self._sentences():
             line = self._line(writes=True)
             try:
-                self._begin(line)
+                self._begin(line, connection.WRITER_SECONDS)
                 line.connection.execute("VACUUM INTO ?", (str(target.absolute()),))
             except BaseException:
                 target.unlink(missing_ok=True)
@@ -104,13 +105,14 @@ class Database:
         statement, so the waiting is done here.
         """
         calls = 0
-        connection, patience = self._writer.connection, self._writer.patience
-        if connection.readonly("main"):
+        line, patience = self._writer.connection, self._writer.patience
+        if line.readonly("main"):
             return
         with self._writing, self._sentences():
-            while connection.pragma("journal_mode") != "wal":
+            patience.begin(connection.WRITER_SECONDS)
+            while line.pragma("journal_mode") != "wal":
                 try:
-                    connection.pragma("journal_mode", "wal")
+                    line.pragma("journal_mode", "wal")
                     return
                 except apsw.BusyError:
                     if not patience.may_wait(calls):
@@ -201,8 +203,8 @@ class Database:
                 self._busy -= 1
                 self._state.notify_all()
 
-    def _begin(self, line: Line) -> None:
-        line.patience.begin()
+    def _begin(self, line: Line, seconds: float) -> None:
+        line.patience.begin(seconds)
         self._require_open()
 
     def _require_open(self) -> None:
@@ -210,16 +212,16 @@ class Database:
             raise StoreError(f"The index {self.path} has been closed.")
 
     @contextmanager
-    def _transaction(self, line: Line, begin: str) -> Generator[View]:
-        self._begin(line)
-        connection = line.connection
-        connection.execute(begin)
+    def _transaction(self, line: Line, kind: str, seconds: float) -> Generator[View]:
+        self._begin(line, seconds)
+        opened = line.connection
+        opened.execute(f"BEGIN {kind}")
         try:
-            yield View(connection)
-            connection.execute("COMMIT")
+            yield View(opened)
+            opened.execute("COMMIT")
         except BaseException:
-            if not connection.get_autocommit():
-                connection.execute("ROLLBACK")
+            if not opened.get_autocommit():
+                opened.execute("ROLLBACK")
             raise
 
     @contextmanager

@@ -2,17 +2,19 @@
 
 import json
 import shutil
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
+import apsw
 import pytest
 from eras import in_one_era
 from mcp import Client
 
 from engine.documents.one_indexer import one_indexer
 from engine.engine import Engine
+from engine.store import connection, opening
 from mcp_server.commands.engine_options import options
 from mcp_server.server import build
 
@@ -284,3 +286,19 @@ async def test_a_server_that_watches_indexes_what_appears(home, era):
             found = await client.call_tool("semantic_search", {"query": "cork oak"})
     assert not again.is_error
     assert found.structured_content["passages"][0]["path"].endswith("new.md")
+
+
+async def test_status_soon_says_that_another_program_keeps_the_index_to_itself(
+    connect, home, monkeypatch
+):
+    index_file = home.settings.index_file
+    opening.open_store(index_file).close()
+    monkeypatch.setattr(connection, "READER_SECONDS", 0.0)
+    monkeypatch.setattr(connection, "WRITER_SECONDS", 10_000.0)
+    with closing(apsw.Connection(str(index_file))) as other:
+        other.execute("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE").fetchall()
+        async with connect() as client:
+            told = await client.call_tool("status", {})
+    assert not told.is_error
+    assert "in use by another program" in told.structured_content["index"]["problem"]
+    assert told.structured_content["index"]["problem"] in told.content[0].text
