@@ -295,7 +295,8 @@ class Library:
             return self._opened
 
     def interrupt(self) -> None:
-        """Makes a call give up that waits for another program to leave the index."""
+        """Makes a call give up that waits for another program to leave the index, or that writes a
+        document, which may take seconds."""
         store = self._opened
         if store is not None:
             store.interrupt()

@@ -8,7 +8,7 @@ Alone imports sqlite-vec, and with `database` apsw. Knows nothing of documents o
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import apsw
 
@@ -27,14 +27,24 @@ moment, as when it repairs what a crash left, or for as long as it likes."""
 
 _LONGEST_PAUSE = 0.05
 
+T = TypeVar("T")
+
 _FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
 
 
 class View:
     """What one transaction sees of the database; not to be used after it."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, is_interrupted: Callable[[], bool]) -> None:
         self._connection = connection
+        self._is_interrupted = is_interrupted
+
+    def heeding(self, steps: Iterable[T]) -> Iterator[T]:
+        """The steps of something long, broken off where somebody interrupts it."""
+        for step in steps:
+            if self._is_interrupted():
+                raise apsw.InterruptError("interrupted")
+            yield step
 
     def rows(self, sql: str, bindings: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Every row of a query."""
@@ -75,6 +85,11 @@ class Patience:
             seconds: To wait for each lock, at most.
         """
         self._before, self._seconds = self._interruptions(), seconds
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether the transaction was interrupted."""
+        return self._interruptions() != self._before
 
     @property
     def is_over(self) -> bool:

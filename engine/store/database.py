@@ -31,6 +31,7 @@ _SENTENCES: tuple[tuple[type[apsw.Error], str], ...] = (
     (apsw.PermissionsError, "may not be opened. Check the permissions of the file and its folder"),
     (apsw.CantOpenError, "cannot be opened. Check that its folder exists and may be written"),
     (apsw.IOError, "cannot be read or written. Check the disk and the space left on it"),
+    (apsw.InterruptError, "was not changed: the call was stopped"),
     (apsw.ConnectionClosedError, "has been closed"),
 )
 
@@ -134,7 +135,10 @@ class Database:
         return sum(file.stat().st_size for file in (self.path, self._log()) if file.exists())
 
     def interrupt(self) -> None:
-        """Makes a call that waits for another program give up at once; what works goes on."""
+        """Makes a call give up that waits for another program, or writes a document.
+
+        Other calls that work go on.
+        """
         self._interruptions += 1
 
     def close(self, timeout: float = -1) -> None:
@@ -217,7 +221,7 @@ class Database:
         opened = line.connection
         opened.execute(f"BEGIN {kind}")
         try:
-            yield View(opened)
+            yield View(opened, lambda: line.patience.is_interrupted)
             opened.execute("COMMIT")
         except BaseException:
             if not opened.get_autocommit():

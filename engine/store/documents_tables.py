@@ -125,7 +125,7 @@ class DocumentsTables:
             "(?, ?, (SELECT text_id FROM texts WHERE sha256 = ?), ?,?,?,?,?,?,?,?,?,?)",
             (
                 (first + chunk.ordinal, key, sha256, *_chunk_row(chunk))
-                for chunk, sha256 in zip(chunks, sha256s, strict=True)
+                for chunk, sha256 in view.heeding(zip(chunks, sha256s, strict=True))
             ),
         )
         LexicalTable(view).add(
@@ -133,7 +133,7 @@ class DocumentsTables:
                 first + chunk.ordinal,
                 LexicalRow(document.title, chunk.heading_path, document.path, chunk.text),
             )
-            for chunk in chunks
+            for chunk in view.heeding(chunks)
         )
 
     def remove(self, keys: Sequence[int]) -> list[int]:

@@ -312,9 +312,10 @@ class Store(Protocol):
         ...
 
     def interrupt(self) -> None:
-        """Makes a call of another thread that waits for another program fail at once.
+        """Makes a call of another thread fail that waits for another program or is in `replace`.
 
-        It raises `StoreError`. A call that works goes on, and later calls wait as ever.
+        It raises `StoreError`, at once or within a part of a second. Other calls that work go on,
+        and later calls wait as ever.
         """
         ...
 

@@ -23,7 +23,6 @@ SPACELESS_RUN = re.compile(f"[{_SPACELESS}]+")
 WORD = re.compile(rf"[{_SPACELESS}]+|(?:[^\W_{_SPACELESS}]|[{_MARKS}])+")
 """A run of letters and digits, or of characters of scripts without spaces."""
 
-_SPACELESS_CHARACTER = re.compile(f"[{_SPACELESS}]")
 # Ligatures, wide and narrow forms, split syllables: extracted text has them, nobody types them.
 _FORMS = re.compile("[\ufb00-\ufb06\uff01-\uffef\u1100-\u11ff\u3040-\u30ff\u3099\u309a]{1,64}")
 # NUL ends SQLite's text; surrogates are no Unicode; the others are invisible inside words.
@@ -61,7 +60,7 @@ def lexical_title(title: str, heading_path: tuple[str, ...]) -> str:
 
 def spaced(text: str) -> str:
     """With spaces around every character of a script that has none."""
-    return _SPACELESS_CHARACTER.sub(r" \g<0> ", text)
+    return SPACELESS_RUN.sub(lambda run: f" {'  '.join(run[0])} ", text)
 
 
 def clean(text: str) -> str:

@@ -287,7 +287,7 @@ class SqliteStore:
             return count
 
     def interrupt(self) -> None:
-        """Makes a call that waits for another program fail at once; see `Store.interrupt`."""
+        """Makes a call that waits or writes a document fail; see `Store.interrupt`."""
         self._database.interrupt()
 
     def close(self, timeout: float = -1) -> None:

@@ -96,27 +96,50 @@ def test_closing_ends_a_call_that_waits_for_another_program(path, open_at, docum
         store.documents()
 
 
+class _Slow(list):
+    """Chunks that let nobody go on when they are gone through the second time: to be added."""
+
+    def __init__(self, chunks) -> None:
+        super().__init__(chunks)
+        self.entered, self.leave = threading.Event(), threading.Event()
+        self._looks = 0
+
+    def __iter__(self):
+        self._looks += 1
+        if self._looks == 2:
+            self.entered.set()
+            self.leave.wait(20)
+        return super().__iter__()
+
+
+def test_a_document_whose_writing_is_interrupted_is_as_it_was_before(path, open_at, document):
+    store, reader = open_at(path), open_at(path)
+    store.replace(*document("/d/a", ["first words\n", "second words\n"]))
+    made, chunks = document("/d/a", ["other words\n"] * 3)
+    slow = _Slow(chunks)
+    working = _Call(lambda: store.replace(made, slow))
+    assert slow.entered.wait(20)
+    store.interrupt()
+    assert len(reader.chunks(made.document_id)) == 2
+    slow.leave.set()
+    assert "was not changed: the call was stopped" in str(working.finish())
+    assert [chunk.text for chunk in store.chunks(made.document_id)] == [
+        "first words\n",
+        "second words\n",
+    ]
+    assert store.verify() == []
+    store.replace(made, chunks)
+    assert len(reader.chunks(made.document_id)) == 3
+
+
 def test_closing_gives_up_on_a_call_that_works(path, open_at, document):
     store = open_at(path)
-    entered, leave = threading.Event(), threading.Event()
-
-    class Slow(list):
-        """Chunks that let nobody go on when they are gone through the second time: to be added."""
-
-        looks = 0
-
-        def __iter__(self):
-            self.looks += 1
-            if self.looks == 2:
-                entered.set()
-                leave.wait(20)
-            return super().__iter__()
-
     made, chunks = document("/d/a")
-    working = _Call(lambda: store.replace(made, Slow(chunks)))
-    assert entered.wait(20)
+    slow = _Slow(chunks)
+    working = _Call(lambda: store.replace(made, slow))
+    assert slow.entered.wait(20)
     store.close(timeout=0.01)
-    leave.set()
+    slow.leave.set()
     assert working.finish() is None
     with pytest.raises(StoreError, match="closed"):
         store.documents()
