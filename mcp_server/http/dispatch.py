@@ -36,7 +36,8 @@ class Dispatch:
         except EngineError as error:
             if not sending.has_started:
                 self._gateway.measures.record(Rejected(kind_of(error).code))
-                await error_response(error)(scope, receive, sending)
+                response = error_response(error, self._endpoint.reads)
+                await response(scope, receive, sending)
 
     async def _call(self, scope: Scope, receive: Receive) -> Call[Any]:
         body = self._endpoint.body

@@ -35,6 +35,8 @@ class Endpoint(Generic[BodyT]):
     """Of a good answer."""
     chunk: Any = None
     """What each event of a stream holds, a pydantic class or a union of some; None: no streams."""
+    reads: str = ""
+    """The field of the body that a model reads, which its errors on empty or long texts are of."""
     query: type[BaseModel] | None = None
     """What may stand behind the question mark; None for nothing. Told here, checked by `answer`."""
     advice: str = ""

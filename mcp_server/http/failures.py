@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from engine.errors import (
+    EmptyInput,
     EngineError,
     FetchFailed,
     InvalidInput,
@@ -113,6 +114,9 @@ KINDS: dict[type[Exception], Kind] = {
 _PARAMS = {"model_not_found": "model"}
 """The part of the body that errors of a code are about."""
 
+_OF_WHAT_IS_READ = (PromptTooLong, TextTooLong, EmptyInput)
+"""Found by the engine, which knows no body."""
+
 
 class Refused(EngineError):
     """What only the wire knows to be wrong with a request."""
@@ -148,27 +152,40 @@ def kind_of(error: Exception) -> Kind:
     return next((KINDS[cls] for cls in type(error).__mro__ if cls in KINDS), _ENGINE)
 
 
-def error_result(error: Exception) -> ErrorResult:
-    """The body that tells of an error; a bug is told without a word on its cause."""
+def error_result(error: Exception, reads: str = "") -> ErrorResult:
+    """The body that tells of an error; a bug is told without a word on its cause.
+
+    Args:
+        error: What went wrong.
+        reads: The field of the request that a model reads.
+    """
     kind = kind_of(error)
     return ErrorResult(
         error=ErrorBody(
             message=kind.told or str(error),
             type=kind.type,
-            param=error.param if isinstance(error, Refused) else _PARAMS.get(kind.code),
+            param=_param(error, kind, reads),
             code=kind.code,
         )
     )
 
 
-def error_response(error: Exception) -> Response:
-    """The whole answer that tells of an error; what it does not tell of one raised on purpose is
-    logged."""
+def _param(error: Exception, kind: Kind, reads: str) -> str | None:
+    if isinstance(error, Refused):
+        return error.param
+    if isinstance(error, _OF_WHAT_IS_READ):
+        return reads or None
+    return _PARAMS.get(kind.code)
+
+
+def error_response(error: Exception, reads: str = "") -> Response:
+    """The whole answer that tells of an error, as `error_result` does; what it does not tell of one
+    raised on purpose is logged."""
     kind = kind_of(error)
     if kind.told and isinstance(error, EngineError):
         logger.warning("%s: %s", kind.code, error)
     return Response(
-        error_result(error).model_dump_json(),
+        error_result(error, reads).model_dump_json(),
         status_code=kind.status,
         headers=_advice(error, kind),
         media_type="application/json",

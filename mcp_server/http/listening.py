@@ -39,6 +39,14 @@ def url(listener: socket.socket) -> str:
     return f"http://{host}:{name[1]}"
 
 
+def remove_file(listener: socket.socket) -> None:
+    """Removes the file of a socket that has one, where the process ends within the block."""
+    name = listener.getsockname()
+    if isinstance(name, str) and name:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+
+
 def _on_address(host: str, port: int) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

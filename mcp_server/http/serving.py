@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from socket import socket
 from types import FrameType
 
@@ -27,7 +28,7 @@ from engine.engine import Engine
 from mcp_server import ending
 from mcp_server.http import app
 from mcp_server.http.guard import Guard
-from mcp_server.http.listening import listening, url
+from mcp_server.http.listening import listening, remove_file, url
 from mcp_server.http.tracing import opened
 from mcp_server.http.wire import Wire
 from mcp_server.keys import Keys
@@ -65,9 +66,7 @@ def serve(engine: Engine, settings: Settings) -> None:
     tracing = opened(is_configured=tracing_is_configured(), version=engine.version)
     code = 0
     with listening(settings) as listener:
-        server = Server(
-            app.build(gateway, tracing), gateway, lambda status: ending.end(engine, status)
-        )
+        server = Server(app.build(gateway, tracing), gateway, partial(_end, engine, listener))
         sys.stderr.write(f"npu-gateway: {_greeting(url(listener), needs_key=needs_key)}\n")
         sys.stderr.flush()
         try:
@@ -154,6 +153,11 @@ def config(guard: Guard) -> uvicorn.Config:
 def _greeting(address: str, *, needs_key: bool) -> str:
     who = "with a key" if needs_key else "without a key, since none was ever created"
     return f"listening on {address} for whoever comes {who}."
+
+
+def _end(engine: Engine, listener: socket, status: int) -> None:
+    remove_file(listener)
+    ending.end(engine, status)
 
 
 def _keep_stdout_empty() -> None:

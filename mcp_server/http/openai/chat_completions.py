@@ -93,6 +93,7 @@ def endpoints() -> Endpoints:
             scope="infer",
             answer=_chat,
             operation="chat",
+            reads="messages",
             body=ChatBody,
             result=ChatResult,
             chunk=ChatChunk,

@@ -102,6 +102,7 @@ def endpoints() -> Endpoints:
             scope="infer",
             answer=_complete,
             operation="text_completion",
+            reads="prompt",
             body=CompletionsBody,
             result=CompletionResult,
             chunk=CompletionResult,

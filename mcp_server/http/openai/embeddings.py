@@ -115,6 +115,7 @@ def endpoints() -> Endpoints:
             path="/embeddings",
             scope="infer",
             answer=_embed,
+            reads="input",
             body=EmbeddingsBody,
             operation="embeddings",
             result=EmbeddingsResult,

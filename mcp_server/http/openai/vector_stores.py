@@ -62,6 +62,7 @@ def endpoints() -> Endpoints:
             path=f"{store}/search",
             scope="search",
             answer=_search,
+            reads="query",
             body=SearchBody,
             result=SearchPage,
         ),

@@ -82,6 +82,21 @@ def test_a_prompt_counts_though_its_caller_leaves_before_the_answers_end(serve, 
     assert re.search(r"route=chat_completions .* prompt_tokens=[1-9]", caplog.text)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("path", "param", "text"),
+    [
+        ("/chat/completions", "messages", [{"role": "user", "content": "tide " * 9_000}]),
+        ("/completions", "prompt", "tide " * 9_000),
+        ("/responses", "input", "tide " * 9_000),
+        ("/completions", "prompt", ""),
+    ],
+)
+def test_what_the_engine_alone_finds_names_the_field_it_is_in(served, path, param, text, stream):
+    answer = served.post(path, {"model": LONG["model"], param: text, "stream": stream})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
 def test_a_head_has_no_body_and_other_methods_are_not_taken(served):
     head = served.http.head("/v1/models")
     assert (head.status_code, head.content) == (200, b"")
