@@ -88,10 +88,14 @@ def until_ready(http: httpx2.Client) -> None:
 
 
 @posix
-def test_while_it_drains_answers_go_on_new_work_is_refused_and_a_second_signal_ends_it(flags):
-    with process(*flags, "--port", "0", "--drain-seconds", "600") as running:
+def test_while_it_drains_answers_go_on_new_work_is_refused_and_a_second_signal_ends_it(
+    flags, tmp_path
+):
+    place = tmp_path / "gateway.sock"
+    with process(*flags, "--uds", str(place), "--drain-seconds", "600") as running:
         assert "without a key" in running.greeting
-        with running.client() as http, running.client() as other, begun(http) as coming:
+        at = str(place)
+        with running.client(at) as http, running.client(at) as other, begun(http) as coming:
             until_ready(other)
             running.process.send_signal(signal.SIGTERM)
             while (told := other.get("/readyz")).status_code == 200:
@@ -105,6 +109,7 @@ def test_while_it_drains_answers_go_on_new_work_is_refused_and_a_second_signal_e
                 assert json.loads(next(coming))["choices"]
             running.process.send_signal(signal.SIGTERM)
             assert running.ended() == 0
+            assert not place.exists()
 
 
 @posix
