@@ -24,6 +24,7 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
+    values,
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -134,6 +135,8 @@ class Metrics:
         self._recent_requests: deque[RecentRequest] = deque(maxlen=_KEPT)
         self._recent_answers: deque[RecentAnswer] = deque(maxlen=_KEPT)
         disable_created_metrics()
+        # PROMETHEUS_MULTIPROC_DIR would put them into files, which outlive the process.
+        values.ValueClass = values.MutexValue
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._gauge("build_info", "The version that runs.", "version").labels(version).set(1)

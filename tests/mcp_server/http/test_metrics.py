@@ -4,6 +4,7 @@ import re
 import threading
 
 import pytest
+from prometheus_client import values
 
 from mcp_server.http.metrics import Metrics
 from mcp_server.measures import (
@@ -232,3 +233,10 @@ def test_two_servers_in_one_process_count_for_themselves():
 def test_where_nobody_counts_telling_does_nothing():
     for event in ONE_OF_EACH:
         NOBODY.record(event)
+
+
+def test_an_environment_meant_for_many_processes_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setattr(values, "ValueClass", values.get_value_class())
+    Metrics([], "1").record(Arrived())
+    assert not list(tmp_path.iterdir())
