@@ -1,12 +1,13 @@
 """How long a search takes while a folder is indexed, beside the same search before.
 
     python examples/benchmarks/search_while_indexing.py [--models DIR] [--files 600] [--seconds 20]
-        [--json]
+        [--readers 1] [--json]
 
-A folder of made-up prose is indexed in one thread while another searches it, one question after
-the other, with all that a question needs: embedding it, finding and ranking. Once indexing may use
-all cores, as the command `index` does, and once it leaves a core free, as a server does. Shown are
-p50 and p95 in milliseconds, searching alone and meanwhile, and the texts embedded a second.
+A folder of made-up prose is indexed in one thread while another, or so many, search it, each one
+question after the other, with all that a question needs: embedding it, finding and ranking. Once
+indexing may use all cores, as the command `index` does, and once it leaves a core free, as a server
+does. Shown are p50 and p95 in milliseconds, searching alone and meanwhile, and the texts embedded a
+second. An index that says it is locked, or cannot be read, ends the script.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
@@ -65,7 +67,7 @@ def _measured(options: argparse.Namespace, *, leaves_core_free: bool) -> dict[st
             for _ in range(20):
                 _search(engine.library)
             end = time.perf_counter() + options.seconds / 2
-            alone = _searches(engine.library, lambda: time.perf_counter() < end)
+            alone = _searches(engine.library, lambda: time.perf_counter() < end, options.readers)
             _write(folder / "second", options.files, seed=2)
             return _percentiles("alone", alone) | _meanwhile(engine.library, folder, options)
         finally:
@@ -89,9 +91,13 @@ def _meanwhile(library: Library, folder: Path, options: argparse.Namespace) -> d
     thread.start()
     embeds.wait()
     end = time.perf_counter() + options.seconds
-    taken = _searches(library, lambda: time.perf_counter() < end and not ended.is_set())
-    ended.set()
-    thread.join()
+    try:
+        taken = _searches(
+            library, lambda: time.perf_counter() < end and not ended.is_set(), options.readers
+        )
+    finally:
+        ended.set()
+        thread.join()
     (first_at, first), (last_at, last) = seen[0], seen[-1]
     rate = (last - first) / max(last_at - first_at, 1e-9)
     return _percentiles("meanwhile", taken) | {"searches": len(taken), "texts/s": rate}
@@ -103,8 +109,14 @@ def _note(step: IndexProgress, seen: list[tuple[float, int]], embeds: threading.
         embeds.set()
 
 
-def _searches(library: Library, goes_on: Callable[[], bool]) -> list[float]:
-    """Milliseconds of each search."""
+def _searches(library: Library, goes_on: Callable[[], bool], readers: int) -> list[float]:
+    """Milliseconds of each search by so many at once."""
+    with ThreadPoolExecutor(readers) as threads:
+        taken = [threads.submit(_one_reader, library, goes_on) for _ in range(readers)]
+    return [each for one in taken for each in one.result()]
+
+
+def _one_reader(library: Library, goes_on: Callable[[], bool]) -> list[float]:
     taken: list[float] = []
     while goes_on():
         started = time.perf_counter()
@@ -147,6 +159,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--models", type=Path, default=Settings().models_folder)
     parser.add_argument("--files", type=int, default=600)
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--readers", type=int, default=1, help="that search at once")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
