@@ -11,7 +11,6 @@ is asked. On SciFact, allowed no more chunks in proportion than 12,000 are of a 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from engine.store.chunk_map import Selection
 from engine.store.connection import View
+from engine.store.lexical_plan import Plan, Term, by_rarity, phrases_of, planned, useful
 from engine.store.lexical_table import WEIGHTS
 from engine.store.vector_copies import Ids
 from engine.store.vectors import Scored
@@ -28,15 +28,6 @@ MOST_RANKED = 12_000
 
 # So many times as many are only looked up in about 5 ms, to see whether a filter lets them in.
 _LOOKED_UP = 6
-
-# Words of one question occur together this much more often than chance has it.
-_COMPANY = 2.0
-
-# Beyond what rare terms bring, so many times as many chunks are ranked for pairs of common ones.
-_PAIRED = 1 / 2
-
-# So many pairs of common terms are looked for; each costs some milliseconds.
-_PAIRS = 3
 
 # A term that occurs more often is not counted on: how often is estimated from some stretches, which
 # together are this part of all chunks.
@@ -50,31 +41,6 @@ _INSIDE = "substr(?, {} + 1, 1) = x'01'"
 
 Ranked = tuple[Ids, NDArray[np.float64]]
 """Chunks and their scores."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Term:
-    """An FTS5 phrase, and in how many chunks it occurs, about."""
-
-    phrase: str
-    chunks: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """Which terms say what is ranked, all as FTS5 phrases."""
-
-    telling: list[str]
-    """Chunks that hold one are ranked."""
-    others: list[str]
-    """They only add to the scores."""
-    pairs: Sequence[str] = ()
-    """Of the others; chunks that hold both are ranked too."""
-
-    @property
-    def either(self) -> list[str]:
-        """What a chunk that is ranked holds one of."""
-        return [*self.telling, *self.pairs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,24 +86,17 @@ class LexicalSearch:
         stored = int(view.value("SELECT number FROM counts WHERE name = 'chunks'"))
         if stored <= self._most:
             return _bm25(view, _any(phrases), within)
-        terms = sorted((_Term(one, _chunks_with(view, one)) for one in phrases), key=_by_rarity)
+        terms = sorted((Term(one, _chunks_with(view, one)) for one in phrases), key=by_rarity)
         if sum(term.chunks for term in terms) <= self._most:
             return _bm25(view, _any(phrases), within)
-        terms = _useful(terms, stored)
+        terms = useful(terms, stored)
         if inside is not None:
             return _among_few(view, terms, self._most, inside, stored)
-        plan = _planned(terms, stored, self._most)
+        plan = planned(terms, stored, self._most)
         return _telling(view, plan, within) if plan.either else _common(view, terms, self._most)
 
 
-def _planned(terms: list[_Term], stored: int, budget: int) -> _Plan:
-    """So that about as many chunks are looked at as a budget allows."""
-    rare = _rare(terms, budget)
-    pairs = _pairs(terms[rare:], stored, budget * _PAIRED)
-    return _Plan(_phrases(terms[:rare]), _phrases(terms[rare:]), pairs)
-
-
-def _telling(view: View, plan: _Plan, within: _Within) -> Ranked:
+def _telling(view: View, plan: Plan, within: _Within) -> Ranked:
     """Chunks that hold a telling term, or one of the pairs.
 
     A chunk may be there several times; its best score is right. BM25 adds up whatever an expression
@@ -162,24 +121,24 @@ def _both(found: list[Ranked]) -> Ranked:
     return np.concatenate([one[0] for one in found]), np.concatenate([one[1] for one in found])
 
 
-def _common(view: View, terms: list[_Term], most: int) -> Ranked:
+def _common(view: View, terms: list[Term], most: int) -> Ranked:
     """Where every term is common: chunks that hold all of them, and the newest that hold one."""
     last = int(view.value("SELECT max(chunk_id) FROM chunks"))
     stretch = int(last * most / sum(term.chunks for term in terms))
-    newest = _bm25(view, _any(_phrases(terms)), _Within(after=last - stretch))
+    newest = _bm25(view, _any(phrases_of(terms)), _Within(after=last - stretch))
     if len(terms) == 1:
         return newest
-    together = " AND ".join(_phrases(terms))
+    together = " AND ".join(phrases_of(terms))
     every = _bm25(view, together, _Within(after=last - int(last * most / terms[0].chunks)))
     return _both([newest, every])
 
 
-def _among_few(view: View, terms: list[_Term], most: int, inside: Selection, stored: int) -> Ranked:
+def _among_few(view: View, terms: list[Term], most: int, inside: Selection, stored: int) -> Ranked:
     """Looks up which chunks hold the rarer terms or pairs, and ranks those that are inside."""
     budget = min(max(int(most * stored / inside.chunk_count), most), _LOOKED_UP * most)
-    plan = _planned(terms, stored, budget)
+    plan = planned(terms, stored, budget)
     if not plan.either:
-        plan = _Plan(_phrases(terms[:1]), _phrases(terms[1:]))
+        plan = Plan(phrases_of(terms[:1]), phrases_of(terms[1:]))
     last = view.value(
         "SELECT max(chunk_id) FROM (SELECT chunk_id FROM "
         "(SELECT rowid AS chunk_id FROM chunks_fts WHERE chunks_fts MATCH ? LIMIT ?) "
@@ -187,10 +146,6 @@ def _among_few(view: View, terms: list[_Term], most: int, inside: Selection, sto
         [_any(plan.either), budget, inside.chunks, most],
     )
     return _telling(view, plan, _Within(inside.chunks, last=last or 0))
-
-
-def _phrases(terms: list[_Term]) -> list[str]:
-    return [term.phrase for term in terms]
 
 
 def _bm25(view: View, match: str, within: _Within) -> Ranked:
@@ -223,33 +178,6 @@ def _chunks_with(view: View, phrase: str) -> int:
     starts = (last * place // _STRETCHES for place in range(_STRETCHES))
     seen = sum(int(view.value(sql, [phrase, at + 1, at + length])) for at in starts)
     return max(int(seen / _PART), _COUNTED)
-
-
-def _by_rarity(term: _Term) -> tuple[int, str]:
-    return term.chunks, term.phrase
-
-
-def _useful(terms: list[_Term], stored: int) -> list[_Term]:
-    """Without terms that do not occur, and without those in half of all chunks, which weigh nothing
-    in BM25, if there are others."""
-    present = [term for term in terms if term.chunks]
-    return [term for term in present if term.chunks < stored / 2] or present
-
-
-def _rare(terms: list[_Term], budget: float) -> int:
-    """How many of the rarest terms occur in no more than so many chunks together."""
-    totals = np.cumsum([term.chunks for term in terms])
-    return int(np.searchsorted(totals, budget, side="right"))
-
-
-def _pairs(terms: list[_Term], stored: int, budget: float) -> list[str]:
-    """Pairs of common terms that no more than so many chunks hold together, it seems."""
-    pairs = sorted(
-        (_COMPANY * one.chunks * other.chunks / stored, f"({one.phrase} AND {other.phrase})")
-        for one, other in combinations(terms, 2)
-    )[:_PAIRS]
-    totals = np.cumsum([size for size, _ in pairs])
-    return [pair for (_, pair), total in zip(pairs, totals, strict=True) if total <= budget]
 
 
 def _any(phrases: Sequence[str]) -> str:
