@@ -22,7 +22,9 @@ from engine.models.spec import DecoderSpec
 from engine.text.chat import Message
 from engine.text.tokenizer import Tokenizer
 
-# Nearly every line of the answer stands in the prompt.
+# The answer is a copy of what stands in the prompt, to the last of its 128 tokens. Shown once and
+# asked for twice, SmolLM2 wrote a short function of its own and then prose: half of that answer was
+# in the prompt.
 _LISTING = """\
 def total_price(orders, customer, discount):
     result = 0
@@ -35,8 +37,17 @@ def total_price(orders, customer, discount):
                 price = price * (1 - discount[line.product])
             result = result + price
     return round(result, 2)
+
+
+def customers_of(orders, year):
+    found = set()
+    for order in orders:
+        if order.date.year == year:
+            found.add(order.customer)
+    return sorted(found)
 """
-_COPY = [Message("user", f"Repeat this program exactly, twice:\n\n{_LISTING}\n{_LISTING}")]
+_REQUEST = Message("user", f"Repeat this program exactly:\n\n{_LISTING}")
+_COPY = [_REQUEST, Message("assistant", _LISTING), _REQUEST]
 
 
 @dataclass(frozen=True)
