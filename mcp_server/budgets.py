@@ -49,6 +49,9 @@ FAILURE_CHARACTERS = 1_000
 NAME_CHARACTERS = 80
 """Of a word of the caller's that such a sentence quotes."""
 
+PATH_TOKENS = 1_500
+"""Of a path that is shown: any of 4,096 letters, but not of as many signs that JSON escapes."""
+
 _ENTRY_TOKENS = 12
 """Around an entry of a list, in the words of `rendering` or in JSON."""
 
@@ -73,6 +76,15 @@ def briefly(text: str, characters: int) -> str:
         return text
     end = characters // 3
     return f"{text[: characters - end - 7]} [...] {text[-end:]}"
+
+
+def shown_path(path: str) -> str:
+    """A path without its middle, if it is too long to be shown."""
+    shown, characters = path, len(path)
+    while _tokens(shown) > PATH_TOKENS:
+        characters = characters * 3 // 4
+        shown = briefly(path, characters)
+    return shown
 
 
 def _tokens(entry: Any) -> int:

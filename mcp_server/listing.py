@@ -6,16 +6,20 @@ Collections come first, then what is in them. Blocks while the index is read.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from engine import corpus
 from engine.corpus import Document, Filter
 from engine.library import Library
 from engine.search.narrowing import Narrowing
 from mcp_server import cursors, rendering, reports
-from mcp_server.budgets import RESULT_TOKENS, first, tokens_of
+from mcp_server.budgets import RESULT_TOKENS, first, shown_path, tokens_of
 from mcp_server.results import CollectionEntry, DocumentEntry, DocumentPage, SkippedFile
 from mcp_server.tokens import estimated_tokens
 
 _ROOM = RESULT_TOKENS - 600
 """Tokens of all entries; the rest stands around them, as may a cursor behind a collection."""
+
+
+File = Document | corpus.SkippedFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +45,9 @@ def page(library: Library, wanted: Wanted) -> DocumentPage:
     known = [] if place.path else reports.collections(library, after=place.collection)
     collections = first(known, _ROOM, least=1)
     are_all = len(collections) == len(known) < reports.COLLECTIONS
-    entries = _entries(library, wanted, where, place.path) if are_all else ()
-    room = _ROOM - tokens_of(collections) - _longest_cursor(entries)
+    files = _files(library, wanted, where, place.path) if are_all else ()
+    entries = [_entry(one) for one in files]
+    room = _ROOM - tokens_of(collections) - _longest_cursor(files)
     shown = first(entries[: wanted.limit], room, least=0 if collections else 1)
     more = not are_all or len(shown) < len(entries)
     total = library.index_statistics().skipped if wanted.skipped else library.count(where)
@@ -52,30 +57,32 @@ def page(library: Library, wanted: Wanted) -> DocumentPage:
         collections=collections,
         total=total,
         notice="" if total else _why_none(wanted, where),
-        next_cursor=_behind([*collections, *shown][-1]) if more else "",
+        next_cursor=_behind([*collections, *files[: len(shown)]][-1]) if more else "",
     )
 
 
-def _behind(entry: CollectionEntry | DocumentEntry | SkippedFile) -> str:
-    """The cursor of the page behind an entry."""
+def _behind(entry: CollectionEntry | File) -> str:
+    """The cursor of the page behind an entry, whose path may be too long to be shown."""
     if isinstance(entry, CollectionEntry):
         return cursors.after_collection(entry.name)
     return cursors.after_path(entry.path)
 
 
-def _longest_cursor(entries: Sequence[DocumentEntry | SkippedFile]) -> int:
-    """The tokens of the longest cursor there may be behind one of some entries."""
-    return max((estimated_tokens(_behind(one)) for one in entries), default=0)
+def _longest_cursor(files: Sequence[File]) -> int:
+    """The tokens of the longest cursor there may be behind one of some files."""
+    return max((estimated_tokens(_behind(one)) for one in files), default=0)
 
 
-def _entries(
-    library: Library, wanted: Wanted, where: Filter, after: str
-) -> Sequence[DocumentEntry | SkippedFile]:
+def _files(library: Library, wanted: Wanted, where: Filter, after: str) -> Sequence[File]:
     """What comes behind a path, one more than are wanted at most."""
     most = wanted.limit + 1
     if wanted.skipped:
-        return [reports.skipped(one) for one in library.skipped_files(after=after, limit=most)]
-    return [_document(one) for one in library.documents(after=after, limit=most, where=where)]
+        return library.skipped_files(after=after, limit=most)
+    return library.documents(after=after, limit=most, where=where)
+
+
+def _entry(file: File) -> DocumentEntry | SkippedFile:
+    return _document(file) if isinstance(file, Document) else reports.skipped(file)
 
 
 def _why_none(wanted: Wanted, where: Filter) -> str:
@@ -87,7 +94,7 @@ def _why_none(wanted: Wanted, where: Filter) -> str:
 def _document(found: Document) -> DocumentEntry:
     return DocumentEntry(
         document_id=found.document_id,
-        path=found.path,
+        path=shown_path(found.path),
         title=found.title,
         kind=found.kind,
         lines=found.line_count,

@@ -21,6 +21,7 @@ from engine.search.ranking import Ranked
 from engine.search.search import DEEPEST, Matches, Mode, SearchRequest
 from engine.search.snippets import SHORTEST, Snippet
 from mcp_server import cursors, rendering
+from mcp_server.budgets import shown_path
 from mcp_server.results import Explanation, Passage, SearchResult, Side
 from mcp_server.tokens import estimated_tokens
 
@@ -127,7 +128,7 @@ def _passage(
     collection = around(document.path, collections)
     return Passage(
         document_id=document.document_id,
-        path=document.path,
+        path=shown_path(document.path),
         line_start=snippet.line_start,
         line_end=snippet.line_end,
         page=chunk.page_start,

@@ -146,10 +146,14 @@ def index(result: IndexResult) -> str:
         f"{result.skipped} skipped; {count(result.documents, 'document')} in the index now."
     ]
     lines += [f"not looked into: {in_a_line(file.reason)}" for file in result.unavailable]
+    if result.more_unavailable:
+        lines.append(f"... and {count(result.more_unavailable, 'more folder')} not looked into")
     lines += map(skipped, result.skipped_files)
     lines += [
         f"no Unicode, read by a guess: {in_a_line(path)}" for path in result.guessed_encodings
     ]
+    if result.more_guessed:
+        lines.append(f"... and {count(result.more_guessed, 'more file')} read by a guess")
     if result.skipped > len(result.skipped_files):
         more = result.skipped - len(result.skipped_files)
         lines.append(f"... and {more:,} more skipped: list_documents skipped=true shows them.")

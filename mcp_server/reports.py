@@ -23,6 +23,7 @@ from mcp_server.budgets import (
     REASON_CHARACTERS,
     briefly,
     first,
+    shown_path,
 )
 from mcp_server.placement import placement
 from mcp_server.results import (
@@ -85,6 +86,8 @@ def index(
     """
     report = last.report
     lacking = library.coverage()
+    unavailable = _files(report.unavailable[:shown], least=1)
+    guessed = first([shown_path(one) for one in report.guessed_encodings[:shown]], FILES_TOKENS)
     return IndexResult(
         complete=last.is_last,
         notice=notice,
@@ -93,8 +96,10 @@ def index(
         removed=report.removed,
         skipped=len(report.skipped),
         skipped_files=_files(report.skipped[:shown]),
-        unavailable=_files(report.unavailable[:shown], least=1),
-        guessed_encodings=first(report.guessed_encodings[:shown], FILES_TOKENS),
+        unavailable=unavailable,
+        guessed_encodings=guessed,
+        more_unavailable=len(report.unavailable) - len(unavailable),
+        more_guessed=len(report.guessed_encodings) - len(guessed),
         lacking=lacking.texts - lacking.embedded,
         problem=problem,
         documents=library.index_statistics().documents,
@@ -107,7 +112,7 @@ def _files(files: Sequence[corpus.SkippedFile], least: int = 0) -> list[SkippedF
 
 def skipped(file: corpus.SkippedFile) -> SkippedFile:
     """A file that is left out."""
-    return SkippedFile(path=file.path, reason=briefly(file.reason, REASON_CHARACTERS))
+    return SkippedFile(path=shown_path(file.path), reason=briefly(file.reason, REASON_CHARACTERS))
 
 
 def collections(library: Library, *, after: str = "") -> list[CollectionEntry]:
@@ -119,7 +124,7 @@ def collection(found: CollectionStatus) -> CollectionEntry:
     """A collection and how it is with it."""
     return CollectionEntry(
         name=found.collection.name,
-        root=found.collection.root,
+        root=shown_path(found.collection.root),
         documents=found.documents,
         is_there=found.is_there,
     )
@@ -191,7 +196,7 @@ def status(engine: Engine, settings: Settings, waiting: int, indexing: str) -> S
         waiting: Calls that wait for an answer to begin.
         indexing: What is being indexed, and how far; empty if nothing is.
     """
-    roots = [str(root) for root in settings.root]
+    roots = [shown_path(str(root)) for root in settings.root]
     shown = first(roots, FOLDERS_TOKENS, least=1)
     return StatusResult(
         **models_info(engine, settings, waiting).model_dump(),

@@ -112,8 +112,12 @@ class IndexResult(BaseModel):
     removed: int
     skipped: int
     skipped_files: list[SkippedFile] = Field(description="The first of the skipped files.")
-    unavailable: list[SkippedFile] = Field(description="Folders that could not be looked into.")
+    unavailable: list[SkippedFile] = Field(
+        description="Folders that could not be looked into, the first."
+    )
+    more_unavailable: int
     guessed_encodings: list[str] = Field(description="Files that are no Unicode, the first.")
+    more_guessed: int
     lacking: int = Field(description="Passages found by words only, as they have no vector yet.")
     problem: str = Field(description="Why they have none, or empty.")
     documents: int = Field(description="Documents in the index now.")

@@ -156,6 +156,50 @@ async def test_a_run_over_many_unreadable_files_of_long_names_is_told_in_brief(c
 
 
 @in_one_era
+async def test_a_path_of_nothing_but_control_characters_is_shown_in_part(connect, home):
+    paths = [f"{home.documents}/{number}{chr(1) * 4_000}.md" for number in range(3)]
+    engine = home.engine()
+    store = engine.library.store()
+    for path in paths:
+        store.put_collection(Collection(f"notes {path[len(str(home.documents)) + 1]}", path))
+        store.replace(
+            Document(document_id_of(path), path, "t", "0", 5, 1, 1, 1),
+            [Chunk(0, "tides", (), 1, 1, 0, 5, 1)],
+        )
+    store.set_skipped("", [SkippedFile(path, "why") for path in paths])
+    engine.close()
+    async with connect() as client:
+        listed = [page async for page in pages(client)]
+        skipped = [page async for page in pages(client, skipped=True)]
+        found = await client.call_tool("semantic_search", {"query": "tides", "mode": "keyword"})
+        assert_in_budget(await client.call_tool("status", {}))
+    assert_in_budget(found)
+    assert found.structured_content["passages"][0]["path"].startswith(str(home.documents))
+    ids = [one["document_id"] for page in listed for one in page["documents"]]
+    assert ids == [document_id_of(path) for path in paths]
+    assert sum(len(page["skipped_files"]) for page in skipped) == len(paths)
+
+
+@in_one_era
+async def test_files_read_by_a_guess_and_folders_away_are_told_with_how_many_more(connect, home):
+    for number in range(COUNT):
+        (home.documents / f"{number}.txt").write_bytes(f"na\xefve {number}".encode("latin-1"))
+    engine = home.engine()
+    for number in range(COUNT):
+        away = Collection(f"away-{number}", str(home.documents / f"away-{number}"))
+        engine.library.store().put_collection(away)
+    engine.close()
+    async with connect() as client:
+        run = await client.call_tool("index_documents", {"path": str(home.documents)})
+    assert_in_budget(run)
+    found, text = run.structured_content, run.content[0].text
+    assert len(found["guessed_encodings"]) + found["more_guessed"] == COUNT
+    assert f"{found['more_guessed']} more files read by a guess" in text
+    assert len(found["unavailable"]) + found["more_unavailable"] == COUNT
+    assert f"{found['more_unavailable']} more folders not looked into" in text
+
+
+@in_one_era
 async def test_a_huge_document_is_read_in_parts_by_tool_and_resource(connect, home):
     line = "月の引力で海面が上下します。The tide turns. 0123456789\n"
     (home.documents / "huge.txt").write_text(line * 1_000, encoding="utf-8")
