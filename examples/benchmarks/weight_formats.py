@@ -33,8 +33,8 @@ other tokens (Linux x86-64 with AVX-512 VNNI, 2 threads, ONNX Runtime 1.32.0, ma
 - That rounding is in every layer alike: leaving it out for one kind of product, or for three layers
   of thirty, never took away more than a quarter of it (negative).
 - Bigger blocks: activations are rounded over as many values, which weighs more than the weights.
-  Over 1,289 tokens of texts, code and tables, with speeds of the same products in one run (half
-  idle, 5 turns) of 1 and 8 tokens, and of reading:
+  Over 1,289 tokens of texts, code and tables, with speeds in one run, 5 turns, on a machine that
+  others used too, of 1 and 8 tokens after 512 and of reading:
 
     blocks and form                    same winner  divergence    1 token  8 tokens    read
                                                           nats         ms        ms   tok/s
@@ -46,9 +46,9 @@ other tokens (Linux x86-64 with AVX-512 VNNI, 2 threads, ONNX Runtime 1.32.0, ma
 
   The third's agreement is without the head's; with float activations it is 97.1 %, 0.0015 nats.
   A seventh faster at reading for twice the divergence (negative, unless activations are made
-  smoother first). To leave out zero points spares nothing: their sums are stored without them too.
+  smoother first, which was not tried). To leave out zero points makes nothing faster.
 - Gate and up as one product, then Split: the same bits, 1 token in 9.04 ms instead of 9.18 and 8 in
-  19.31, but reading falls from 920 to 881 tokens/s, by what Split copies (negative).
+  19.31, but reading falls from 920 to 881 tokens/s (negative).
 - llama.cpp rounds activations too, and answers alike: asked for the capital of France, with two
   first tokens 0.08 apart in the published weights, it and the used form both begin in French.
 """
