@@ -23,8 +23,6 @@ from numpy.typing import NDArray
 _ARENA_MAX = -8
 """glibc's malloc.h: M_ARENA_MAX."""
 
-_HEAPS = 2
-
 _WORTH_LARGE_PAGES = 2**22
 """Bytes: from here on numpy asks for large pages, too."""
 
@@ -75,19 +73,22 @@ def pages(shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
     return np.frombuffer(held, dtype, count).reshape(shape)
 
 
-def share_heaps() -> bool:
-    """Lets all threads share two heaps where the C library gives each thread one of its own; to be
+def share_heap() -> bool:
+    """Lets all threads share one heap where the C library gives each thread one of its own; to be
     called before there are threads. False where there is nothing to share.
 
     With glibc's up to eight heaps a core, which keep what is freed in them, a server that 64
-    callers asked without pause held 1,100 MB after 5 minutes and 1,171 after 10; with two it held
-    907 to 909 after 4 to 5; with `pages`, too, 826 after 2 and 830 after 14 (Linux x86-64,
-    examples/benchmarks/http_soak.py).
+    callers asked without pause held 1,100 MB after 5 minutes and 1,171 after 10; with two, and
+    `pages`, 826 after 2 and 830 after 14. All that still grew was what the second heap kept free,
+    20 to 27 MB within 150 s, while 30 MB lay free in the first one since the models were loaded:
+    with one heap these are used first. In turn, four times 16 s each of 24 callers: 589 MB without
+    kept prompts and 26.6 ms of CPU an answer with two heaps, 558 MB and 26.2 ms with one; 2,394
+    and 2,479 answers (Linux x86-64, 2 cores, busy; examples/benchmarks/http_soak.py).
     """
     if sys.platform == "win32":
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and bool(mallopt(_ARENA_MAX, _HEAPS))
+    return mallopt is not None and bool(mallopt(_ARENA_MAX, 1))
 
 
 def _mapped(size: int) -> mmap.mmap:

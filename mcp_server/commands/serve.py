@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 def serve(_: argparse.Namespace, settings: Settings) -> int:
     """Serves over stdin and stdout until the host leaves, or over HTTP until a signal."""
-    memory.share_heaps()
+    memory.share_heap()
     if settings.http:
         # By name: a host that launches this over stdio does not wait for a web server's libraries.
         modules.load("mcp_server.http.serving").serve(opened(settings), settings)

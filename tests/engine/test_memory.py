@@ -21,7 +21,7 @@ _MANY_THREADS = """
 import ctypes, sys, threading
 from engine import memory
 if sys.argv[1] == "shared":
-    assert memory.share_heaps()
+    assert memory.share_heap()
 library = ctypes.CDLL(None)
 library.malloc.restype = ctypes.c_void_p
 held, here = [], threading.Barrier(16)
@@ -42,13 +42,13 @@ library.fflush(ctypes.c_void_p(file))
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs POSIX with glibc")
-def test_threads_that_share_heaps_have_two_between_them():
+def test_threads_that_share_a_heap_have_one_between_them():
     def heaps(how: str) -> int:
         command = [sys.executable, "-c", _MANY_THREADS, how]
         return subprocess.run(command, capture_output=True, check=True).stdout.count(b"<heap nr=")
 
     assert heaps("apart") > 2
-    assert heaps("shared") <= 2
+    assert heaps("shared") == 1
 
 
 @needs_statm
