@@ -129,7 +129,8 @@ class Store(Protocol):
     def add_vectors(self, text_ids: Sequence[int], vectors: Vectors) -> None:
         """Stores the vectors of texts in the space in use; what is no longer stored is passed over.
 
-        Once every text has one, the vectors of other spaces are dropped.
+        Once every text has one, the vectors of other spaces are dropped; where one of them was
+        before and came back, two programs use a model each, and those of both stay until `compact`.
 
         Args:
             text_ids: From `lacking`.

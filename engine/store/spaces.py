@@ -1,7 +1,9 @@
 """Embedding spaces and the vectors in them, within one transaction.
 
 Rule: vectors of two spaces are never compared. Those of a space that is not in use stay until the
-one in use has all texts.
+one in use has all texts. A space that comes back shows that two programs with a model each use the
+index: neither that one nor any other goes for it then, or each would embed everything again and
+again.
 """
 
 import json
@@ -104,6 +106,21 @@ class Spaces:
         self._view.rows("DELETE FROM vectors WHERE space_id = ?", [space_id])
         self._view.rows("DELETE FROM spaces WHERE space_id = ?", [space_id])
         self._view.rows("DELETE FROM counts WHERE name = ?", [f"vectors of {space_id}"])
+
+    def take_over(self, space_id: int) -> None:
+        """Drops the other spaces for one that has all texts, if none of the two ever came back."""
+        left = {row[0] for row in self._view.rows("SELECT key FROM meta WHERE key GLOB 'left *'")}
+        known = {one.space_id: f"left {one.space.fingerprint}" for one in self.all()}
+        if known[space_id] in left:
+            return
+        for other, key in known.items():
+            if other != space_id and key not in left:
+                self.drop(other)
+                self._view.rows("INSERT INTO meta VALUES (?, 1)", [key])
+
+    def forget_left(self) -> None:
+        """Has no space come back."""
+        self._view.rows("DELETE FROM meta WHERE key GLOB 'left *'")
 
     def _count(self, name: str) -> int:
         return int(self._view.value("SELECT number FROM counts WHERE name = ?", [name]) or 0)

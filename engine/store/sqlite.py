@@ -79,9 +79,7 @@ class SqliteStore:
                 space_id, [(one, row.tobytes()) for one, row in zip(text_ids, rows, strict=True)]
             )
             if spaces.coverage(space_id).is_complete:
-                for other in spaces.all():
-                    if other.space_id != space_id:
-                        spaces.drop(other.space_id)
+                spaces.take_over(space_id)
             self._nearest.changed(view, space_id)
             count_change(view)
 
@@ -315,6 +313,7 @@ class SqliteStore:
         for other in spaces.all() if space_id else ():
             if other.space_id != space_id:
                 spaces.drop(other.space_id)
+        spaces.forget_left()
         self._nearest.remake(view, space_id)
 
     def _space_in_use(self) -> EmbeddingSpace:

@@ -203,6 +203,23 @@ def test_the_old_models_vectors_go_once_the_new_one_has_all(two_models, embed, m
     assert second.verify() == []
 
 
+def test_two_programs_with_a_model_each_do_not_drop_each_others_vectors_for_ever(
+    two_models, embed, document
+):
+    first, second = two_models
+    assert embed(second, 24) == 6
+    assert embed(first, 16) == 6
+    assert embed(second, 24) == embed(first, 16) == 0
+    for number, (adds, meets) in enumerate([(first, second), (second, first)] * 2):
+        adds.replace(*document(f"/d/new-{number}", [f"new words {number}\n"]))
+        for store in (adds, meets):
+            assert embed(store, 16 if store is first else 24) == 1
+    assert first.coverage() == second.coverage() == Coverage(10, 10)
+    second.compact()
+    assert second.statistics().vectors == {"other-model": 10}
+    assert second.verify() == []
+
+
 def test_going_back_to_the_first_model_in_time_embeds_nothing(two_models, meaning):
     first, second = two_models
     one = second.lacking(1)[0]
