@@ -28,6 +28,7 @@ _WAIT = 0.25
 _CONVERTERS: dict[Weights, str] = {
     "gguf": "engine.models.converters.from_gguf",
     "safetensors": "engine.models.converters.from_safetensors",
+    "safetensors to a16w8": "engine.models.converters.a16w8_from_safetensors",
     "safetensors to int8": "engine.models.converters.int8_from_safetensors",
 }
 

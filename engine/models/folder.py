@@ -92,6 +92,7 @@ def _spec(
             pooling=facts.pooling,
             query_prefix=facts.query_prefix,
             fingerprint=manifest.fingerprint(weights.hashes, facts.pooling),
+            has_codes=facts.has_codes,
         )
     return DecoderSpec(
         model_id=model_id,

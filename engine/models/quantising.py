@@ -19,7 +19,6 @@ The constants come from running the encoder once on random tokens, which serve a
 did (2.4 and 3.6 where those gave 2.5 and 3.6); no text is needed for it.
 """
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,8 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import ModelBroken
+from engine.models import calibrating
 from engine.models.graph import GraphEditor, GraphNode, GraphWriter
-from engine.models.static_graph import static_graph
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -108,32 +107,12 @@ def _multiplied(nodes: list[GraphNode], arrays: Mapping[str, NDArray[Any]]) -> l
 
 def _ranges(onnx_file: Path, tokens: NDArray[np.int32]) -> list[Doubles]:
     """The largest magnitude in each channel of what is multiplied with weights, in order."""
-    with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder) / "plain.onnx"
-        plain.write_bytes(static_graph(onnx_file, *tokens.shape))
-        editor = GraphEditor(plain)
-    values = {name: _exact(array) for name, array in editor.constants().items()}
-    multiplied = _multiplied(editor.nodes, values)
-    values |= {"input_ids": tokens, "attention_mask": np.ones_like(tokens)}
-    for node in editor.nodes:
-        inputs = [values[name] if name else None for name in node.inputs]
-        outputs = map(_exact, _computed(node, inputs, editor.opset))
-        values.update(zip(node.outputs, outputs, strict=True))
+    editor = calibrating.plain(onnx_file, *tokens.shape)
+    multiplied = _multiplied(editor.nodes, editor.constants())
+    values: dict[str, Doubles] = {}
+    for step in calibrating.computed(editor, tokens):
+        values.update(zip(step.node.outputs, step.outputs, strict=True))
     return [np.abs(values[name]).max(axis=(0, 1)) for name in multiplied]
-
-
-def _exact(array: NDArray[Any]) -> NDArray[Any]:
-    """In 64 bits: in 32 every machine's products end otherwise, and so would the file."""
-    return array.astype(np.float64) if array.dtype == np.float32 else array
-
-
-def _computed(node: GraphNode, inputs: list[NDArray[Any] | None], opset: int) -> list[NDArray[Any]]:
-    """A node's outputs; the evaluator has no Gelu, and for a range its usual formula is exact."""
-    values = inputs[0]
-    if node.operator != "Gelu" or values is None:
-        return node.evaluated(inputs, opset)
-    inner = np.sqrt(2 / np.pi) * (values + 0.044715 * values**3)
-    return [values * (1 + np.tanh(inner)) / 2]
 
 
 class _Copy:

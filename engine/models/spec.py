@@ -42,6 +42,8 @@ class EmbedderSpec(ModelSpec):
     """Put before queries, never before documents; empty for most models."""
     fingerprint: str
     """SHA-256 over weights, tokenizer and pooling: vectors may be compared only if it is equal."""
+    has_codes: bool = False
+    """Its graph has a 16-bit code for each value on its way, for NPUs that compute with codes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,7 @@ def test_the_better_model_of_a_task_comes_first():
         "bge-small-en-v1.5",
         "all-minilm-l6-v2",
         "all-minilm-l6-v2-int8",
+        "all-minilm-l6-v2-a16w8",
     ]
     assert [m.model_id for m in catalog.of_task("generate")] == [
         "phi-3-mini-4k-instruct",
