@@ -6,7 +6,7 @@ of 16 bits (QuantizeLinear, DequantizeLinear), which an NPU computes with and a 
 What was found (all-MiniLM-L6-v2, lowest cosine on five short texts, HTP simulator of QAIRT 2.51):
 
 - Scores and what Softmax makes of them stay floats: with codes the simulator's vectors had a cosine
-  of 0.981 to the CPU's of the same graph, without 0.998. Codes of sums, normalisations and Gelu
+  of 0.982 to the CPU's of the same graph, without 0.998. Codes of sums, normalisations and Gelu
   cost nothing (0.983 and 0.982 where they were left out one by one).
 - Weights have a scale for each column: one for the matrix lost ten times as much. What rounding
   them adds to a sum on random words was taken back in its bias, to no use on abstracts (0.9992
