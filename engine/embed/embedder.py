@@ -6,7 +6,7 @@ Rule: a text's vector does not depend on the texts beside it, and no text is cut
 
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -184,7 +184,9 @@ class Embedder:
             return
         most, framing = self._options.max_batch_tokens, self._framing
         background = Background(self.spec, framing.padding_id, threads, most)
-        yield lambda texts: background.run(list(map(framing.row, framing.contents(texts))))
+        shared = threads == 1
+        with self._pool.cpu_runs(background.encoder) if shared else nullcontext():
+            yield lambda texts: background.run(list(map(framing.row, framing.contents(texts))))
 
     def embed_steps(
         self, texts: Sequence[str], kind: Kind, *, truncate: bool = True

@@ -11,8 +11,8 @@ no others. Whoever waits also looks whether a provider hangs.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import contextmanager, suppress
 
 from engine.embed.calls import (
     Call,
@@ -61,7 +61,7 @@ class Pool:
         self.turn = threading.Condition()
         """Held while calls come and go and runs begin and end; notified at each of these."""
         self._scheduler = scheduler
-        self._cpu = cpu
+        self._cpus = [cpu]
         self._cpu_is_running = False
         self._closed: Unavailable | None = None
         self._lanes: dict[str, Lane] = {}
@@ -123,6 +123,15 @@ class Pool:
         with self.turn:
             self._clear_up()
             return self._scheduler.waiting
+
+    @contextmanager
+    def cpu_runs(self, runner: Runner) -> Generator[None]:
+        """Has another runner make the runs on the CPU meanwhile, one that gives equal vectors."""
+        self._cpus.append(runner)
+        try:
+            yield
+        finally:
+            self._cpus.remove(runner)
 
     def open_lane(self, runner: Runner, lost: Callable[[str], None]) -> None:
         """Starts the thread that makes the runs of a provider other than the CPU.
@@ -218,7 +227,7 @@ class Pool:
         """One run on the CPU, or one a caller where the common one failed."""
         outcomes: list[_Outcome] = []
         try:
-            outcomes = [(run.works, self._cpu.run(*rows_of(run.works)))]
+            outcomes = [(run.works, self._cpus[-1].run(*rows_of(run.works)))]
         except Exception as error:  # noqa: BLE001 - each caller gets it.
             calls = [[run.works[n] for n in numbers] for numbers in by_call(run.works).values()]
             alone = len(calls) == 1
@@ -235,7 +244,7 @@ class Pool:
 
     def _run_alone(self, works: Sequence[Work]) -> _Outcome:
         try:
-            return works, self._cpu.run(*rows_of(works))
+            return works, self._cpus[-1].run(*rows_of(works))
         except Exception as error:  # noqa: BLE001 - its caller gets it.
             return works, error
 
