@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from engine.decode.decoder import Answer, Decoder, Piece
 from engine.decode.interleaved import Interleaved
-from mcp_server import concurrency
+from mcp_server.ahead import ahead
 from mcp_server.lifespan import Gateway, Stopping
 from mcp_server.loading import Tell
 from mcp_server.measures import Generated, Placed
@@ -52,7 +52,7 @@ async def generating(
     ):
         answers = Interleaved(begin(decoder))
         try:
-            async with concurrency.Queue(answers.interrupt).steps(answers) as coming:
+            async with ahead(answers, answers.interrupt) as coming:
                 yield Generation(decoder, _until_stopping(gateway, coming, watch))
         finally:
             if watch.pieces:
