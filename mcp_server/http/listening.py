@@ -5,7 +5,7 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,12 +39,20 @@ def url(listener: socket.socket) -> str:
     return f"http://{host}:{name[1]}"
 
 
-def remove_file(listener: socket.socket) -> None:
-    """Removes the file of a socket that has one, where the process ends within the block."""
+def file_remover(listener: socket.socket) -> Callable[[], None]:
+    """What removes the file of a socket that has one, also once that is closed; but none that
+    another server has put there since."""
     name = listener.getsockname()
-    if isinstance(name, str) and name:
+    if not isinstance(name, str):
+        return lambda: None
+    path, made = Path(name), Path(name).lstat()
+
+    def remove() -> None:
         with contextlib.suppress(OSError):
-            Path(name).unlink()
+            if os.path.samestat(path.lstat(), made):
+                path.unlink()
+
+    return remove
 
 
 def _on_address(host: str, port: int) -> socket.socket:
@@ -88,14 +96,12 @@ def _on_file(path: Path) -> Generator[socket.socket]:
         raise Unavailable(
             f"The socket {path} cannot be made ({error}); give another --uds in a folder of yours."
         ) from error
-    made = path.lstat()
+    remove = file_remover(listener)
     try:
         yield listener
     finally:
         listener.close()
-        with contextlib.suppress(OSError):
-            if os.path.samestat(path.lstat(), made):
-                path.unlink()
+        remove()
 
 
 def _bind_for_owner(listener: socket.socket, path: Path) -> None:

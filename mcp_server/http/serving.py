@@ -28,7 +28,7 @@ from engine.engine import Engine
 from mcp_server import ending
 from mcp_server.http import app
 from mcp_server.http.guard import Guard
-from mcp_server.http.listening import listening, remove_file, url
+from mcp_server.http.listening import file_remover, listening, url
 from mcp_server.http.tracing import opened
 from mcp_server.http.wire import Wire
 from mcp_server.keys import Keys
@@ -66,7 +66,8 @@ def serve(engine: Engine, settings: Settings) -> None:
     tracing = opened(is_configured=tracing_is_configured(), version=engine.version)
     code = 0
     with listening(settings) as listener:
-        server = Server(app.build(gateway, tracing), gateway, partial(_end, engine, listener))
+        end = partial(_end, engine, file_remover(listener))
+        server = Server(app.build(gateway, tracing), gateway, end)
         sys.stderr.write(f"npu-gateway: {_greeting(url(listener), needs_key=needs_key)}\n")
         sys.stderr.flush()
         try:
@@ -155,8 +156,8 @@ def _greeting(address: str, *, needs_key: bool) -> str:
     return f"listening on {address} for whoever comes {who}."
 
 
-def _end(engine: Engine, listener: socket, status: int) -> None:
-    remove_file(listener)
+def _end(engine: Engine, remove_file: Callable[[], None], status: int) -> None:
+    remove_file()
     ending.end(engine, status)
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from engine.errors import Unavailable
-from mcp_server.http.listening import listening, url
+from mcp_server.http.listening import file_remover, listening, url
 from mcp_server.settings import Settings
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
@@ -76,3 +76,25 @@ def test_what_is_no_socket_or_in_use_is_left_alone(tmp_path):
     far = tmp_path / "none" / "far.sock"
     with pytest.raises(Unavailable, match="cannot be made"), listening(Settings(uds=far)):
         pass
+
+
+@posix
+def test_the_file_of_a_closed_socket_can_be_removed_but_not_what_is_there_since(tmp_path):
+    place = tmp_path / "own.sock"
+    with listening(Settings(uds=place)) as listener:
+        remove = file_remover(listener)
+        listener.close()
+        place.rename(tmp_path / "moved.sock")
+        with listening(Settings(uds=place)):
+            remove()
+            assert place.exists()
+        (tmp_path / "moved.sock").rename(place)
+        remove()
+        assert not place.exists()
+        remove()
+
+
+def test_a_port_has_no_file_to_remove():
+    with listening(Settings(port=0)) as listener:
+        remove = file_remover(listener)
+    remove()
