@@ -93,7 +93,7 @@ def nearest(
         limit: At least 1.
         inside: True at the texts that may answer; None for all.
     """
-    share = 1.0 if inside is None else np.count_nonzero(inside) / len(inside)
+    share = 1.0 if inside is None else _share(view, space_id, inside)
     few = np.nonzero(inside)[0] if inside is not None and share < _FEW else None
     count = int((limit + 16) * (1.0 if few is not None else 1.2 / share if share < 1 else 1.0))
     while count <= _MOST_NEIGHBOURS:
@@ -106,6 +106,11 @@ def nearest(
             return best
         count *= 2
     return None
+
+
+def _share(view: View, space_id: int, inside: Bitmap) -> float:
+    """Of all vectors, those that may answer."""
+    return np.count_nonzero(inside) / max(vector_copies.count(view, space_id), 1)
 
 
 def _ranked(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from engine.corpus import Chunk, Document, document_id_of
+from engine.store import vector_table
 from engine.store.chunk_map import ChunkMap
 from engine.store.database import Database
 from engine.store.documents_tables import DocumentsTables
@@ -163,6 +164,21 @@ def test_a_filter_gives_what_comparing_the_documents_inside_gives(exact: Shelf) 
 
 def test_a_filter_without_documents_finds_nothing(exact: Shelf) -> None:
     assert exact.search(questions(1)[0], 10, np.zeros(0, np.int64)) == []
+
+
+def test_sqlite_vec_is_told_which_few_of_all_may_answer_though_they_are_the_oldest(
+    tmp_path: Path,
+) -> None:
+    shelf = Shelf(tmp_path / "index.sqlite")
+    shelf.add(range(900))
+    with shelf.database.read() as view:
+        oldest = shelf.chunk_map.selection(view, np.array([1])).texts
+        vectors = [vector for _, vector in Spaces(view).vectors(1, np.nonzero(oldest)[0].tolist())]
+        away = -np.sum([np.frombuffer(vector, "<f4") for vector in vectors], axis=0, dtype=float)
+        found = vector_table.nearest(view, 1, away / np.linalg.norm(away), CHUNKS, oldest)
+    shelf.database.close()
+    assert found is not None
+    assert len(found) == CHUNKS
 
 
 def test_changes_are_found_at_once(exact: Shelf) -> None:
