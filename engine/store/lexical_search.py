@@ -10,7 +10,7 @@ is asked. On SciFact, allowed no more chunks in proportion than 12,000 are of a 
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,13 @@ class _Within:
     last: int = 2**62
     """Those with numbers from behind `after` to `last`."""
 
+    @classmethod
+    def of(cls, inside: Selection | None) -> "_Within":
+        """Those of a selection, which has some; or all."""
+        if inside is None:
+            return cls()
+        return cls(inside.chunks, inside.chunks.index(1) - 1, len(inside.chunks))
+
 
 class LexicalSearch:
     """What a store searches its words with. May be asked by several threads at once."""
@@ -82,7 +89,7 @@ class LexicalSearch:
         return _texts(view, found, limit)
 
     def _ranked(self, view: View, phrases: list[str], inside: Selection | None) -> Ranked:
-        within = _Within(inside.chunks if inside else None)
+        within = _Within.of(inside)
         stored = int(view.value("SELECT number FROM counts WHERE name = 'chunks'"))
         if stored <= self._most:
             return _bm25(view, _any(phrases), within)
@@ -134,18 +141,24 @@ def _common(view: View, terms: list[Term], most: int) -> Ranked:
 
 
 def _among_few(view: View, terms: list[Term], most: int, inside: Selection, stored: int) -> Ranked:
-    """Looks up which chunks hold the rarer terms or pairs, and ranks those that are inside."""
+    """Looks up which chunks hold the rarer terms or pairs, and ranks those that are inside.
+
+    Where none of so many is inside, all are looked up.
+    """
     budget = min(max(int(most * stored / inside.chunk_count), most), _LOOKED_UP * most)
     plan = planned(terms, stored, budget)
     if not plan.either:
         plan = Plan(phrases_of(terms[:1]), phrases_of(terms[1:]))
-    last = view.value(
-        "SELECT max(chunk_id) FROM (SELECT chunk_id FROM "
-        "(SELECT rowid AS chunk_id FROM chunks_fts WHERE chunks_fts MATCH ? LIMIT ?) "
-        f"WHERE {_INSIDE.format('chunk_id')} LIMIT ?)",
-        [_any(plan.either), budget, inside.chunks, most],
-    )
-    return _telling(view, plan, _Within(inside.chunks, last=last or 0))
+    within = _Within.of(inside)
+    last = None
+    for looked_up in (budget, stored):
+        last = last or view.value(
+            "SELECT max(chunk_id) FROM (SELECT chunk_id FROM (SELECT rowid AS chunk_id "
+            "FROM chunks_fts WHERE chunks_fts MATCH ? AND rowid > ? AND rowid <= ? LIMIT ?) "
+            f"WHERE {_INSIDE.format('chunk_id')} LIMIT ?)",
+            [_any(plan.either), within.after, within.last, looked_up, inside.chunks, most],
+        )
+    return _telling(view, plan, replace(within, last=last or 0))
 
 
 def _bm25(view: View, match: str, within: _Within) -> Ranked:

@@ -101,6 +101,21 @@ def test_a_filter_lets_only_its_documents_through_and_starves_none(search, step:
     assert found[0][1] == pytest.approx(expected[0][1])
 
 
+@pytest.mark.parametrize("terms", [["common"], ["common", "usual"], ["filler"]])
+@pytest.mark.parametrize("keys", [[380], [399, 400], [1, 400]])
+def test_common_words_are_found_in_the_newest_documents(search, terms: list[str], keys) -> None:
+    found = search(*terms, keys=np.array(keys), most=30)
+    assert {one for one, _ in search(*terms, keys=np.array(keys), most=100_000)} >= {
+        one for one, _ in found
+    }
+    assert found
+
+
+def test_a_word_that_no_document_inside_holds_is_not_found(search) -> None:
+    assert search("seldom", most=30) != []
+    assert search("seldom", keys=np.array([2]), most=30) == []
+
+
 def test_a_filter_without_documents_finds_nothing(search) -> None:
     assert search("common", keys=np.zeros(0, np.int64)) == []
 
