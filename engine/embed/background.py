@@ -19,7 +19,6 @@ import numpy as np
 from engine.embed.calls import Row, Vectors
 from engine.embed.encoder import Encoder
 from engine.models.spec import EmbedderSpec
-from engine.runtime.session import Session
 from engine.runtime.shapes import Bucket
 
 # Where two logical cores are one, both of them counted would be one core too many.
@@ -53,7 +52,7 @@ class Background:
         Raises:
             ModelBroken: The model cannot be opened.
         """
-        self.encoder = Encoder(spec, Session.open(spec.onnx_file, threads=threads), padding_id)
+        self.encoder = Encoder.on_cpu(spec, threads, padding_id)
         self._max_batch_tokens = max_batch_tokens
 
     def run(self, rows: Sequence[Row]) -> Vectors:

@@ -117,10 +117,7 @@ class Embedder:
         """
         options = options or EmbedderOptions()
         framing = Framing(Tokenizer.open(spec.tokenizer_file), spec.max_tokens)
-        session = Session.open(
-            spec.onnx_file, threads=options.threads, without_codes=spec.has_codes
-        )
-        encoder = Encoder(spec, session, framing.padding_id)
+        encoder = Encoder.on_cpu(spec, options.threads, framing.padding_id)
         used = compiled if options.policy != "cpu" else None
         latencies = Latencies.from_json(used.read_latencies() if used else {})
         embedder = cls(spec, encoder, framing, options, latencies)

@@ -40,6 +40,16 @@ class Encoder:
                 "feature-extraction model."
             )
 
+    @classmethod
+    def on_cpu(cls, spec: EmbedderSpec, threads: int, padding_id: int) -> "Encoder":
+        """A model's encoder on the CPU, where all of them give equal vectors.
+
+        Raises:
+            ModelBroken: The model cannot be opened, or is no encoder.
+        """
+        session = Session.open(spec.onnx_file, threads=threads, without_codes=spec.has_codes)
+        return cls(spec, session, padding_id)
+
     @property
     def dimensions(self) -> int:
         return self._spec.dimensions

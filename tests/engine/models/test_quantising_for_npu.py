@@ -10,7 +10,7 @@ import pytest
 from encoder_folders import write_folder
 from encoder_models import EncoderForm, write_fused
 
-from engine.embed.embedder import Embedder
+from engine.embed.embedder import Embedder, EmbedderOptions
 from engine.embed.encoder import Encoder
 from engine.embed.proving import LEAST_COSINE
 from engine.errors import ModelBroken
@@ -86,6 +86,14 @@ def test_a_text_has_the_same_vector_alone_and_beside_others(coded: EmbedderSpec)
     together = encoder.run(texts, Bucket(2, 24))
     alone = _vectors(coded, texts, without_codes=True)
     np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_vectors_made_in_the_background_are_those_that_are_waited_for(coded: EmbedderSpec) -> None:
+    embedder = Embedder.open(coded, EmbedderOptions(threads=2))
+    with embedder.in_background() as embed_documents:
+        made = embed_documents(TEXTS)
+    waited_for = embedder.embed(TEXTS, "document").vectors
+    np.testing.assert_allclose(made, waited_for, atol=1e-6)
 
 
 def test_weights_have_8_bits_and_scores_have_no_codes(coded: EmbedderSpec) -> None:
