@@ -282,6 +282,7 @@ class SqliteStore:
             view.run("DELETE FROM collections; DELETE FROM skipped_files")
             for space in Spaces(view).all():
                 Spaces(view).drop(space.space_id)
+            Spaces(view).forget_left()
             return count
 
     def interrupt(self) -> None:

@@ -220,6 +220,15 @@ def test_two_programs_with_a_model_each_do_not_drop_each_others_vectors_for_ever
     assert second.verify() == []
 
 
+def test_an_index_that_was_emptied_knows_no_model_of_before(two_models, embed, document):
+    first, second = two_models
+    embed(second, 24)
+    second.clear()
+    second.replace(*document("/d/new", ["new words\n"]))
+    assert embed(second, 24) == embed(first, 16) == 1
+    assert second.coverage() == Coverage(0, 1)
+
+
 def test_going_back_to_the_first_model_in_time_embeds_nothing(two_models, meaning):
     first, second = two_models
     one = second.lacking(1)[0]
