@@ -111,23 +111,21 @@ class IndexResult(BaseModel):
     unchanged: int
     removed: int
     skipped: int
-    skipped_files: list[SkippedFile] = Field(description="The first of the skipped files.")
-    unavailable: list[SkippedFile] = Field(
-        description="Folders that could not be looked into, the first."
-    )
+    skipped_files: list[SkippedFile] = Field(description="The first.")
+    unavailable: list[SkippedFile] = Field(description="Folders not looked into, the first.")
     more_unavailable: int
-    guessed_encodings: list[str] = Field(description="Files that are no Unicode, the first.")
+    guessed_encodings: list[str] = Field(description="Files not Unicode, the first.")
     more_guessed: int
-    lacking: int = Field(description="Passages found by words only, as they have no vector yet.")
-    problem: str = Field(description="Why they have none, or empty.")
-    documents: int = Field(description="Documents in the index now.")
+    lacking: int = Field(description="Passages without a vector: found by words only.")
+    problem: str = Field(description="Why, or empty.")
+    documents: int = Field(description="In the index now.")
 
 
 class RemoveResult(BaseModel):
     """How many documents were removed."""
 
     removed: int
-    documents: int = Field(description="Documents in the index now.")
+    documents: int = Field(description="In the index now.")
 
 
 class EmbedResult(BaseModel):

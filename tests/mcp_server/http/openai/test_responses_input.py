@@ -112,7 +112,7 @@ def test_what_cannot_be_served_is_refused_by_its_place(served):
         ({"max_tool_calls": 0}, "max_tool_calls", value),
         ({"truncation": "middle"}, "truncation", value),
         ({"model": "gpt-5"}, "model", "model_not_found"),
-        ({"input": "tide " * 8_200}, None, "context_length_exceeded"),
+        ({"input": "tide " * 8_200}, "input", "context_length_exceeded"),
     ]
     for fields, param, code in cases:
         refused = served.post("/v1/responses", {"model": MODEL, "input": "Hi"} | fields)
