@@ -6,10 +6,11 @@ advanced step by step, so a cancelled caller stops it between two steps and othe
 in between.
 """
 
+import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from threading import Lock
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -196,10 +197,46 @@ class Admission:
             yield
             self._held(self._clock() - began)
         finally:
-            if ticket.has_slot:
-                self._free += 1
-                self._turns.done(caller)
-                self._serve()
+            self._give_back(ticket)
+
+    async def run(self, call: Callable[[], T], caller: str = "") -> T:
+        """Runs a call in a thread of its own, which holds a slot until it ends.
+
+        A cancelled caller leaves at once, and the slot is free when the thread has ended by itself.
+
+        Args:
+            call: Blocks, and changes nothing.
+            caller: As for `slot`.
+
+        Raises:
+            Overloaded: As for `slot`.
+        """
+        ticket, loop = _Ticket(caller), asyncio.get_running_loop()
+
+        def held() -> T:
+            try:
+                return call()
+            finally:
+                with suppress(RuntimeError):  # The loop has been closed: nobody is in line.
+                    loop.call_soon_threadsafe(self._give_back, ticket)
+
+        work = _Work(held)
+        try:
+            await self._wait(ticket)
+            began = self._clock()
+            found = await run_abandonable(work)
+            self._held(self._clock() - began)
+            return found
+        finally:
+            if not work.is_under_way():
+                self._give_back(ticket)
+
+    def _give_back(self, ticket: _Ticket) -> None:
+        if ticket.has_slot:
+            ticket.has_slot = False
+            self._free += 1
+            self._turns.done(ticket.caller)
+            self._serve()
 
     async def _wait(self, ticket: _Ticket) -> None:
         self._turns.join(ticket.caller, ticket)

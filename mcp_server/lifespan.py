@@ -129,13 +129,11 @@ class Gateway:
 
     async def read(self, call: Callable[[], T], caller: str = "") -> T:
         """What a call finds that only reads the index. A cancelled caller leaves it to itself."""
-        async with self.reads.slot(caller):
-            return await concurrency.run_abandonable(call)
+        return await self.reads.run(call, caller)
 
     async def tokenised(self, call: Callable[[], T], caller: str = "") -> T:
         """What a call makes of texts before a model reads them. As `read` does."""
-        async with self.tokenising.slot(caller):
-            return await concurrency.run_abandonable(call)
+        return await self.tokenising.run(call, caller)
 
     async def index(
         self,

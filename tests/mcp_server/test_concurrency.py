@@ -283,3 +283,44 @@ async def test_who_is_refused_is_told_when_half_the_line_may_be_gone():
 async def hold(slots: Admission) -> None:
     async with slots.slot():
         await anyio.sleep_forever()
+
+
+async def test_a_caller_who_leaves_frees_the_slot_only_once_the_thread_has_ended():
+    admission, goes_on = Admission(2, 10, "Too many."), threading.Event()
+    at_work, ended = threading.Semaphore(0), threading.Semaphore(0)
+
+    def work() -> None:
+        at_work.release()
+        assert goes_on.wait(30)
+        ended.release()
+
+    async def leave() -> None:
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(admission.run, work)
+                await anyio.to_thread.run_sync(at_work.acquire)
+                scope.cancel()
+
+    await leave()
+    await leave()
+    assert admission.working == 2
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(admission.run, work)
+        await anyio.wait_all_tasks_blocked()
+        assert (admission.working, admission.waiting) == (2, 1)
+        goes_on.set()
+    for _ in range(3):
+        await anyio.to_thread.run_sync(ended.acquire)
+    with anyio.fail_after(30):
+        while admission.working:
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_a_call_whose_caller_has_left_before_it_began_takes_no_slot():
+    admission = Admission(1, 10, "Too many.")
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await admission.run(lambda: None)
+    assert (admission.working, admission.waiting) == (0, 0)
+    assert await admission.run(lambda: 7) == 7
+    assert admission.working == 0
