@@ -133,8 +133,15 @@ class Told(Admission):
     """An admission that keeps the names of those it lets in."""
 
     def slot(self, caller: str = "") -> Any:
-        self.callers = [*getattr(self, "callers", []), caller]
+        self._let_in(caller)
         return super().slot(caller)
+
+    def run(self, call: Any, caller: str = "") -> Any:
+        self._let_in(caller)
+        return super().run(call, caller)
+
+    def _let_in(self, caller: str) -> None:
+        self.callers = [*getattr(self, "callers", []), caller]
 
 
 async def test_whatever_reads_the_index_takes_its_callers_turn(serve, home):
