@@ -79,11 +79,10 @@ def share_heap() -> bool:
 
     With glibc's up to eight heaps a core, which keep what is freed in them, a server that 64
     callers asked without pause held 1,100 MB after 5 minutes and 1,171 after 10; with two, and
-    `pages`, 826 after 2 and 830 after 14. All that still grew was what the second heap kept free,
-    20 to 27 MB within 150 s, while 30 MB lay free in the first one since the models were loaded:
-    with one heap these are used first. In turn, four times 16 s each of 24 callers: 589 MB without
-    kept prompts and 26.6 ms of CPU an answer with two heaps, 558 MB and 26.2 ms with one; 2,394
-    and 2,479 answers (Linux x86-64, 2 cores, busy; examples/benchmarks/http_soak.py).
+    `pages`, 826 after 2 and 830 after 14; with one 804 after 1 and 807 after 10, and 31,337 answers
+    in these 10 minutes where two heaps gave 40,529 in 14. What grew was what the second heap kept
+    free, while 30 MB lay free in the first one since the models were loaded: with one heap these
+    are used first (Linux x86-64, 2 cores, examples/benchmarks/http_soak.py).
     """
     if sys.platform == "win32":
         return False

@@ -21,7 +21,6 @@ REQUEST_SECONDS = 60.0
 
 _NO_HTTP = Refused("That is no HTTP/1.1 request, or its head is too large.", code="invalid_http")
 
-
 _TOO_SLOW = Refused(
     "The request did not come whole in time; send all of it at once.",
     kind=Kind(408, "invalid_request_error", "request_timeout"),
