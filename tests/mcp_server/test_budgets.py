@@ -61,6 +61,14 @@ def put_awkward_things(home: Home) -> list[str]:
     return ids
 
 
+def embed_them(home: Home) -> None:
+    """Leaves a server nothing to do: what it says of the index stays as it is."""
+    engine = home.engine()
+    list(engine.library.embed_lacking())
+    assert engine.library.coverage().is_complete
+    engine.close()
+
+
 def channels(result) -> list[str]:
     """What a host may show of a result: its text, and its data if it has some."""
     assert not result.is_error, result.content
@@ -108,6 +116,7 @@ async def test_long_names_make_more_pages_and_no_larger_ones(connect, home):
 @in_one_era
 async def test_status_and_the_index_resource_stay_small_and_say_where_the_rest_is(connect, home):
     put_awkward_things(home)
+    embed_them(home)
     root = home.documents
     roots = (root, *(root / f"{number}{AWKWARD * 100}" for number in range(50)))
     async with connect(root=roots) as client:
