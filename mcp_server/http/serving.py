@@ -43,7 +43,7 @@ _LAST_FRAMES_SECONDS = 0.7
 _END_SECONDS = 1.8
 """After the time for answers, for everything; then the process ends, whatever hangs."""
 
-_KEEP_ALIVE_SECONDS = 75
+_KEEP_ALIVE_SECONDS = 75.0
 """An idle connection stays open, longer than clients keep theirs: one that a client is about to
 use is not closed under its hands."""
 
@@ -130,9 +130,14 @@ class Server(uvicorn.Server):
         late.cancel()
 
 
-def config(guard: Guard) -> uvicorn.Config:
-    """How uvicorn serves an application."""
-    return uvicorn.Config(
+def config(guard: Guard, keep_alive_seconds: float = _KEEP_ALIVE_SECONDS) -> uvicorn.Config:
+    """How uvicorn serves an application.
+
+    Args:
+        guard: The application.
+        keep_alive_seconds: After which a connection is closed on which nothing is asked.
+    """
+    told = uvicorn.Config(
         guard,
         loop="asyncio",
         http=Wire,
@@ -145,10 +150,12 @@ def config(guard: Guard) -> uvicorn.Config:
         proxy_headers=False,
         forwarded_allow_ips="",
         workers=1,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=1,
         h11_max_incomplete_event_size=_MOST_HEAD_BYTES,
     )
+    # Typed as whole seconds, though the event loop takes any.
+    told.timeout_keep_alive = keep_alive_seconds  # type: ignore[assignment]
+    return told
 
 
 def _greeting(address: str, *, needs_key: bool) -> str:

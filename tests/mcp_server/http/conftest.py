@@ -16,6 +16,7 @@ import uvicorn
 from homes import NOTES, Home
 
 from mcp_server.http import app
+from mcp_server.http.guard import Guard
 from mcp_server.http.listening import listening
 from mcp_server.http.serving import config
 from mcp_server.http.tracing import NO_TRACING, Tracing
@@ -56,12 +57,17 @@ class _Thread(uvicorn.Server):
 
 
 @contextmanager
-def serving(home: Home, tracing: Tracing = NO_TRACING, **changes: Any) -> Iterator[Served]:
+def serving(
+    home: Home,
+    tracing: Tracing = NO_TRACING,
+    configured: Callable[[Guard], uvicorn.Config] = config,
+    **changes: Any,
+) -> Iterator[Served]:
     """Serves a home's models and index on a free port within the block."""
     settings = replace(home.settings, **changes)
     engine = home.engine(**changes)
     gateway = app.counted(engine, settings)
-    server = _Thread(config(app.build(gateway, tracing)), gateway)
+    server = _Thread(configured(app.build(gateway, tracing)), gateway)
     with listening(replace(settings, port=0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
