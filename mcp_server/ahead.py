@@ -1,8 +1,9 @@
 """Ahead: blocking steps in a thread of their own, which goes on while those made are passed on.
 
 For steps of which each is long and nobody else waits for a turn in between: between two of them
-neither thread waits for the other. Rule: the thread is a few steps ahead at most, so that a caller
-who takes none has none made; whoever leaves waits for its end.
+neither thread waits for the other. Rules: the thread is a few steps ahead at most, so that a caller
+who takes none has none made; whoever takes gives the event loop a turn each time; whoever leaves
+waits for the thread's end.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from anyio import CancelScope
@@ -19,13 +21,14 @@ from mcp_server.concurrency import Steps
 T = TypeVar("T")
 
 _MOST_AHEAD = 4
-"""Steps that are made and not yet taken."""
+"""Steps that are made and not yet done with."""
 
 
 def ahead(
     steps: Steps[T], interrupt: Callable[[], None]
-) -> AbstractAsyncContextManager[AsyncGenerator[T]]:
-    """Steps as they are made; closed, in their thread, however the block is left.
+) -> AbstractAsyncContextManager[AsyncGenerator[list[T]]]:
+    """Steps as they are made, those together that are there; closed, in their thread, however the
+    block is left.
 
     Args:
         steps: Taken from the first on that is asked for.
@@ -40,21 +43,24 @@ class _Ahead(Generic[T]):
         self._interrupt = interrupt
         self._made: deque[T] = deque()
         self._failure: BaseException | None = None
-        self._room = threading.Semaphore(_MOST_AHEAD)
+        self._room = SimpleQueue[None]()
+        """One for each step that may be made; this queue is of C, which a semaphore is not."""
+        for _ in range(_MOST_AHEAD):
+            self._room.put(None)
         self._is_left = self._has_ended = False
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
-    async def taken(self) -> AsyncGenerator[T]:
+    async def taken(self) -> AsyncGenerator[list[T]]:
         """The steps, until the last one or an error, which is raised."""
         threading.Thread(target=self._make, name="steps", daemon=True).start()
         try:
             while not self._has_ended or self._made:
                 await self._told()
-                while self._made:
-                    step = self._made.popleft()
-                    self._room.release()
-                    yield step
+                if steps := [self._made.popleft() for _ in range(len(self._made))]:
+                    yield steps
+                    for _ in steps:
+                        self._room.put(None)
         finally:
             await self._left()
         if self._failure is not None:
@@ -63,7 +69,7 @@ class _Ahead(Generic[T]):
     async def _left(self) -> None:
         """Ends the thread, and waits for its end."""
         self._is_left = True
-        self._room.release()
+        self._room.put(None)
         if not self._has_ended:
             self._interrupt()
         with CancelScope(shield=True):
@@ -71,8 +77,7 @@ class _Ahead(Generic[T]):
                 await self._told()
 
     async def _told(self) -> None:
-        if not (self._has_ended or self._made):
-            await self._news.wait()
+        await self._news.wait()
         self._news.clear()
 
     def _make(self) -> None:
@@ -89,11 +94,11 @@ class _Ahead(Generic[T]):
         self._tell()
 
     def _make_all(self) -> None:
-        self._room.acquire()
+        self._room.get()
         while not self._is_left:
             self._made.append(self._steps.__next__())
             self._tell()
-            self._room.acquire()
+            self._room.get()
 
     def _tell(self) -> None:
         with suppress(RuntimeError):  # The loop has been closed: nobody waits.

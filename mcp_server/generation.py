@@ -16,6 +16,9 @@ from mcp_server.lifespan import Gateway, Stopping
 from mcp_server.loading import Tell
 from mcp_server.measures import Generated, Placed
 
+Pieces = list[tuple[int, Piece]]
+"""Pieces that came together, each with the position of its answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Generation:
@@ -23,8 +26,15 @@ class Generation:
 
     decoder: Decoder
     """That writes them; it stays in memory meanwhile."""
-    pieces: AsyncGenerator[tuple[int, Piece]]
-    """Each with the position of its answer. What is wrong with the request comes with the first."""
+    coming: AsyncGenerator[Pieces]
+    """As they come. What is wrong with the request comes with the first."""
+
+    @property
+    async def pieces(self) -> AsyncGenerator[tuple[int, Piece]]:
+        """One by one."""
+        async for pieces in self.coming:
+            for piece in pieces:
+                yield piece
 
 
 @asynccontextmanager
@@ -61,12 +71,13 @@ async def generating(
 
 
 async def _until_stopping(
-    gateway: Gateway, coming: AsyncGenerator[list[tuple[int, Piece]]], watch: "_Watch"
-) -> AsyncGenerator[tuple[int, Piece]]:
+    gateway: Gateway, coming: AsyncGenerator[list[Pieces]], watch: "_Watch"
+) -> AsyncGenerator[Pieces]:
     async for made in coming:
-        for index, piece in made:
+        pieces = made[0] if len(made) == 1 else [one for some in made for one in some]
+        for _, piece in pieces:
             watch.see(piece)
-            yield index, piece
+        yield pieces
         if gateway.stopping.is_set():
             raise Stopping
 

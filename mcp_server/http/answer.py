@@ -4,6 +4,9 @@ Rule: whoever takes nothing of what is sent for half a minute has left: the work
 their connection with it.
 """
 
+import asyncio
+import math
+import time
 from collections.abc import Callable
 
 from anyio import CancelScope, move_on_after
@@ -41,12 +44,18 @@ class Answer:
         """Whoever was to take it did not."""
         self._send = send
         self._stalled_seconds = stalled_seconds
+        self._sending_since = math.inf
+        """Of a message of many; infinite between them."""
+        self._is_watched = False
 
     async def __call__(self, message: Message) -> None:
+        if message.get("more_body"):
+            await self._one_of_many(message)
+            return
         if message["type"] == "http.response.start":
             self._begin(message)
         elif message["type"] == "http.response.body":
-            self.is_whole = not message.get("more_body", False)
+            self.is_whole = True
         with move_on_after(self._stalled_seconds) as waiting:
             await self._send(message)
         if waiting.cancelled_caught:
@@ -57,6 +66,31 @@ class Answer:
         """Ends an answer in the middle, as far as its head allows."""
         if self.is_stream and not self.is_whole:
             await self({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _one_of_many(self, message: Message) -> None:
+        """Sends a part of a stream, which costs less with a look now and then than with a limit
+        for each."""
+        self._sending_since = min(time.monotonic(), self._sending_since)
+        if not self._is_watched:
+            self._look_in(self._stalled_seconds)
+        try:
+            await self._send(message)
+        finally:
+            self._sending_since = math.inf
+
+    def _look_in(self, seconds: float) -> None:
+        self._is_watched = True
+        asyncio.get_running_loop().call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        """Leaves one who has taken nothing for long; looks again while something is sent."""
+        self._is_watched = False
+        left = self._sending_since + self._stalled_seconds - time.monotonic()
+        if left <= 0:
+            self.has_stalled = True
+            self.work.cancel()
+        elif self._sending_since < math.inf:
+            self._look_in(left)
 
     def _begin(self, message: Message) -> None:
         self.status = message["status"]

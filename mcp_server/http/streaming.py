@@ -5,19 +5,12 @@ that whatever fails before it gets a status of its own; a silence is broken by a
 every client passes over; whoever does not read is left after a while.
 """
 
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from anyio import (
-    CancelScope,
-    Lock,
-    create_memory_object_stream,
-    create_task_group,
-    current_time,
-    sleep,
-    sleep_forever,
-)
+from anyio import create_task_group, sleep
 from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.background import BackgroundTask
@@ -27,13 +20,11 @@ from starlette.types import Receive, Scope, Send
 PING_SECONDS = 5.0
 """Of silence, after which a comment is sent."""
 
-_MOST_WAITING = 64
-"""Frames that may wait for a caller who reads slowly; then no more are made."""
-
 DONE = b"data: [DONE]\n\n"
 PING = b": ping\n\n"
 
 Frames = AsyncGenerator[bytes]
+"""Those together that come together; while they cannot be sent, no more are asked for."""
 
 
 def frame(data: BaseModel | Mapping[str, Any], event: str = "") -> bytes:
@@ -71,49 +62,38 @@ class EventStream(Response):
 
 
 class _Sending:
-    """Frames and pings over one connection, one at a time, while the next frames are made."""
+    """Frames over one connection, and pings where none is on its way."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._lock = Lock()
-        self._last = current_time()
-        self._waiting, self._coming = create_memory_object_stream[bytes](_MOST_WAITING)
+        self._last = time.monotonic()
+        self._is_putting = False
 
     async def all(self, first: bytes, frames: Frames) -> None:
         """Sends everything, then ends the body, and raises what the frames raised."""
         failures: list[Exception] = []
-        with self._waiting, self._coming:
-            async with create_task_group() as tasks:
-                tasks.start_soon(self._put_all, tasks.cancel_scope)
-                tasks.start_soon(self._ping)
-                await self._waiting.send(first)
-                try:
-                    async for one in frames:
-                        await self._waiting.send(one)
-                except Exception as error:  # noqa: BLE001 - raised below, out of the group.
-                    failures.append(error)
-                self._waiting.close()
-                await sleep_forever()
+        async with create_task_group() as tasks:
+            tasks.start_soon(self._ping)
+            await self._put(first)
+            try:
+                async for some in frames:
+                    await self._put(some)
+            except Exception as error:  # noqa: BLE001 - raised below, out of the group.
+                failures.append(error)
+            tasks.cancel_scope.cancel()
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
         for error in failures:
             raise error
 
-    async def _put_all(self, tasks: CancelScope) -> None:
-        """Sends frames as they come, those together that are there, and ends with the last."""
-        async for one in self._coming:
-            ready = self._coming.statistics().current_buffer_used
-            others = [self._coming.receive_nowait() for _ in range(ready)]
-            await self._put(b"".join([one, *others]))
-        tasks.cancel()
-
     async def _put(self, content: bytes) -> None:
-        async with self._lock:
-            await self._send({"type": "http.response.body", "body": content, "more_body": True})
-            self._last = current_time()
+        self._is_putting = True
+        await self._send({"type": "http.response.body", "body": content, "more_body": True})
+        self._is_putting = False
+        self._last = time.monotonic()
 
     async def _ping(self) -> None:
         while True:
-            silence = current_time() - self._last
-            if silence >= PING_SECONDS:
+            silence = time.monotonic() - self._last
+            if silence >= PING_SECONDS and not self._is_putting:
                 await self._put(PING)
             await sleep(max(PING_SECONDS - silence, 0.1))

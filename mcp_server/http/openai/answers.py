@@ -13,12 +13,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from engine import __version__
-from engine.decode.decoder import Answer, Decoder, Piece, Usage
+from engine.decode.decoder import Answer, Decoder, Usage
 from engine.decode.output_forms import OutputForm
 from engine.decode.sampling import SamplingParams
 from engine.text.prompts import Prompt, RawText
 from mcp_server import concurrency
-from mcp_server.generation import generating
+from mcp_server.generation import Pieces, generating
 from mcp_server.http.call import Call
 from mcp_server.http.openai.models import wrong_model
 from mcp_server.lifespan import Gateway
@@ -121,8 +121,8 @@ class Answering:
     """Answers in work."""
 
     decoder: Decoder
-    pieces: AsyncGenerator[tuple[int, Piece]]
-    """Each with the position of its answer."""
+    coming: AsyncGenerator[Pieces]
+    """What is written, as it comes."""
     choices: int
     """Answers to each prompt."""
     used: dict[int, Usage]
@@ -163,7 +163,7 @@ async def answering(call: Call[Any], asked: Asked) -> AsyncGenerator[Answering]:
     async with generating(call.gateway, asked.begin, call.tell, call.caller.key_id) as generation:
         decoder, used = generation.decoder, dict[int, Usage]()
         await concurrency.run_abandonable(partial(asked.prepare, decoder))
-        async with aclosing(_noted(call, asked, generation.pieces, used)) as noted:
+        async with aclosing(_noted(call, asked, generation.coming, used)) as noted:
             yield Answering(decoder, noted, asked.choices, used)
 
 
@@ -186,22 +186,23 @@ async def served_context(gateway: Gateway, wanted: str) -> int:
 async def _noted(
     call: Call[Any],
     asked: Asked,
-    pieces: AsyncGenerator[tuple[int, Piece]],
+    coming: AsyncGenerator[Pieces],
     used: dict[int, Usage],
-) -> AsyncGenerator[tuple[int, Piece]]:
+) -> AsyncGenerator[Pieces]:
     """The pieces; a prompt counts from its first one on, whether its answers end or not."""
     spent, estimates, read = call.visit.spent, asked.prompt_estimates, dict[int, int]()
-    async for index, piece in pieces:
-        prompt = index // asked.choices
-        if prompt not in read:
-            read[prompt] = estimates[prompt]
-        if piece.token_id is not None:
-            spent.completion_tokens += 1
-        if piece.usage is not None:
-            used[index] = piece.usage
-            read[prompt] = piece.usage.prompt_tokens
+    async for pieces in coming:
+        for index, piece in pieces:
+            prompt = index // asked.choices
+            if prompt not in read:
+                read[prompt] = estimates[prompt]
+            if piece.token_id is not None:
+                spent.completion_tokens += 1
+            if piece.usage is not None:
+                used[index] = piece.usage
+                read[prompt] = piece.usage.prompt_tokens
         spent.prompt_tokens = sum(read.values())
-        yield index, piece
+        yield pieces
 
 
 def _characters(prompt: Prompt) -> int:

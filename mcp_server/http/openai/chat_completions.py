@@ -140,7 +140,7 @@ def _form(body: ChatBody) -> OutputForm | None:
     return calls or form
 
 
-async def _chunks(call: Call[ChatBody], asked: Asked) -> AsyncGenerator[ChatChunk]:
+async def _chunks(call: Call[ChatBody], asked: Asked) -> AsyncGenerator[list[ChatChunk]]:
     async with answering(call, asked) as work:
         made = partial(
             ChatChunk,
@@ -150,10 +150,10 @@ async def _chunks(call: Call[ChatBody], asked: Asked) -> AsyncGenerator[ChatChun
             system_fingerprint=work.fingerprint,
         )
         choices = [_Choice(i, work.decoder, asked) for i in range(asked.choices)]
-        async for index, piece in work.pieces:
-            for choice in choices[index].read(piece):
-                yield made(choices=[choice])
-        yield made(choices=[], usage=work.usage())
+        async for pieces in work.coming:
+            read = (choices[index].read(piece) for index, piece in pieces)
+            yield [made(choices=[choice]) for parts in read for choice in parts]
+        yield [made(choices=[], usage=work.usage())]
 
 
 class _Choice:

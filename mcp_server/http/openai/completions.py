@@ -136,7 +136,9 @@ def _asked(body: CompletionsBody) -> Asked:
     )
 
 
-async def _chunks(call: Call[CompletionsBody], asked: Asked) -> AsyncGenerator[CompletionResult]:
+async def _chunks(
+    call: Call[CompletionsBody], asked: Asked
+) -> AsyncGenerator[list[CompletionResult]]:
     body = call.body
     async with answering(call, asked) as work:
         made = partial(
@@ -148,10 +150,10 @@ async def _chunks(call: Call[CompletionsBody], asked: Asked) -> AsyncGenerator[C
         )
         before = [text if body.echo else "" for text in body.prompt for _ in range(asked.choices)]
         choices = [_Choice(i, work.decoder, asked, text) for i, text in enumerate(before)]
-        async for index, piece in work.pieces:
-            for choice in choices[index].read(piece):
-                yield made(choices=[choice])
-        yield made(choices=[], usage=work.usage())
+        async for pieces in work.coming:
+            read = (choices[index].read(piece) for index, piece in pieces)
+            yield [made(choices=[choice]) for parts in read for choice in parts]
+        yield [made(choices=[], usage=work.usage())]
 
 
 class _Choice:

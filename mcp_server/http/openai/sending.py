@@ -27,7 +27,7 @@ class StreamOptions(BaseModel):
 
 
 async def sent(
-    chunks: AsyncGenerator[ChunkT],
+    chunks: AsyncGenerator[list[ChunkT]],
     folded: Callable[[Sequence[ChunkT]], AnswerBody],
     *,
     stream: bool | None,
@@ -37,22 +37,25 @@ async def sent(
     if stream:
         return EventStream(_framed(chunks, options))
     async with aclosing(chunks):
-        made = [chunk async for chunk in chunks]
+        made = [chunk async for some in chunks for chunk in some]
     return await run_abandonable(lambda: reply(folded(made)))
 
 
-async def _framed(chunks: AsyncGenerator[AnswerBody], options: StreamOptions | None) -> Frames:
+async def _framed(
+    chunks: AsyncGenerator[Sequence[AnswerBody]], options: StreamOptions | None
+) -> Frames:
     """The frames of a stream; a failure after the first is a frame of its own, and the last."""
     with_usage = options is not None and options.include_usage is True
     left_out = None if with_usage else {"usage"}
     has_begun = False
     async with aclosing(chunks):
         try:
-            async for chunk in chunks:
-                if with_usage or chunk.usage is None:
+            async for some in chunks:
+                told = [one for one in some if with_usage or one.usage is None]
+                if told:
                     has_begun = True
-                    content = chunk.model_dump_json(exclude=left_out)
-                    yield b"data: " + content.encode() + b"\n\n"
+                    frames = [f"data: {one.model_dump_json(exclude=left_out)}\n\n" for one in told]
+                    yield "".join(frames).encode()
         except Exception as error:
             if not has_begun:
                 raise

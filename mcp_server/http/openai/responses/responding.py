@@ -6,10 +6,11 @@ the response in the last event.
 """
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 
 from engine.decode.decoder import Piece, Usage
 from engine.decode.output_forms import ToolCalls
@@ -29,7 +30,7 @@ from mcp_server.http.openai.chat_result import choice_logprobs
 from mcp_server.http.openai.logprobs import ShownTokens, ToldToken
 from mcp_server.http.openai.responses import file_search
 from mcp_server.http.openai.responses.bodies import ResponsesBody
-from mcp_server.http.openai.responses.events import Event, ResponseEvent
+from mcp_server.http.openai.responses.events import ResponseEvent
 from mcp_server.http.openai.responses.objects import (
     InputTokensDetails,
     ResponseFailure,
@@ -51,8 +52,8 @@ class Responding:
     prepared: Prepared
     writing: Writing
 
-    async def events(self) -> AsyncGenerator[Event]:
-        """All events of a response that succeeds.
+    async def events(self) -> AsyncGenerator[Events]:
+        """All events of a response that succeeds, those together that come together.
 
         Raises:
             EngineError: It cannot be written, or not to its end.
@@ -73,24 +74,24 @@ class Responding:
             tokens = ShownTokens(work.decoder.token_bytes) if asked.has_logprobs else None
             reading = _Reading(self.writing, isinstance(form, ToolCalls), tokens)
             has_begun = False
-            async for _, piece in work.pieces:
-                for event in [*([] if has_begun else self._beginning()), *reading.read(piece)]:
-                    yield event
+            async for pieces in work.coming:
+                begun = [] if has_begun else self._beginning()
                 has_begun = True
+                yield [*begun, *(event for _, piece in pieces for event in reading.read(piece))]
 
     async def frames(self) -> Frames:
         """The same as bytes to be sent, and a failure as the last event."""
-        number = 0
-        async with aclosing(self.events()) as events:
+        numbers, has_begun = count(), False
+        async with aclosing(self.events()) as coming:
             try:
-                async for event in events:
-                    yield _encoded(event, number)
-                    number += 1
+                async for events in coming:
+                    if events:
+                        has_begun = True
+                        yield _encoded(events, numbers)
             except Exception as error:
-                if not number:
+                if not has_begun:
                     raise
-                for event in self.writing.fail(_failure(error)):
-                    yield _encoded(event, number)
+                yield _encoded(self.writing.fail(_failure(error)), numbers)
         yield DONE
 
     async def response(self) -> ResponseObject:
@@ -99,10 +100,10 @@ class Responding:
         Raises:
             EngineError: As `events`.
         """
-        async with aclosing(self.events()) as events:
+        async with aclosing(self.events()) as coming:
             last = None
-            async for event in events:
-                last = event
+            async for events in coming:
+                last = events[-1] if events else last
         assert isinstance(last, ResponseEvent)
         return last.response
 
@@ -178,5 +179,8 @@ def _failure(error: Exception) -> ResponseFailure:
     return ResponseFailure(code=code, message=error_result(error).error.message)
 
 
-def _encoded(event: Event, number: int) -> bytes:
-    return frame(event.model_copy(update={"sequence_number": number}), event.type)
+def _encoded(events: Events, numbers: Iterator[int]) -> bytes:
+    return b"".join(
+        frame(event.model_copy(update={"sequence_number": next(numbers)}), event.type)
+        for event in events
+    )
