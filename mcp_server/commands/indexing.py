@@ -12,13 +12,12 @@ from engine.documents.progress import IndexProgress
 from engine.errors import InvalidInput
 from engine.library import Library
 from mcp_server import rendering, reports
-from mcp_server.commands.opening import embedding_engine, notes, print_json, results
+from mcp_server.commands.opening import NOTHING, embedding_engine, notes, print_json, results
 from mcp_server.plain import in_a_line
 from mcp_server.settings import Settings
 
 _SHOWN_FILES = 20
 _ALL_FILES = 10_000_000
-_NOTHING = "Nothing is indexed yet; to add a folder: npu-gateway index DIR"
 
 
 def index(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -46,7 +45,7 @@ def watch(_: argparse.Namespace, settings: Settings) -> int:
     """Brings all collections up to date, and again whenever something in them changes."""
     with embedding_engine(settings) as opened:
         if not opened.library.store().collections():
-            raise InvalidInput(_NOTHING)
+            raise InvalidInput(NOTHING)
         runs = 0
         for step in opened.library.watch():
             if step is None or not step.is_last:
@@ -71,7 +70,7 @@ def _steps(
     if folder:
         return library.index(resolved(Path(folder).expanduser()), wishes, rebuild=rebuild)
     if not library.store().collections():
-        raise InvalidInput(_NOTHING)
+        raise InvalidInput(NOTHING)
     return library.index_all(rebuild=rebuild)
 
 

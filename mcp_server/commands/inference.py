@@ -9,7 +9,14 @@ from engine.decode.output_forms import JsonSchema
 from engine.decode.sampling import SamplingParams
 from engine.text.chat import conversation
 from mcp_server import reports
-from mcp_server.commands.opening import embedding_engine, engine, notes, print_json, results
+from mcp_server.commands.opening import (
+    embedding_engine,
+    engine,
+    notes,
+    print_json,
+    results,
+    said_of_flags,
+)
 from mcp_server.rendering import count
 from mcp_server.settings import Settings
 
@@ -38,9 +45,10 @@ def embed(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def generate(arguments: argparse.Namespace, settings: Settings) -> int:
     """Prints the answer as it is written, or all of it as JSON."""
-    params = SamplingParams(
-        max_tokens=arguments.max_tokens, temperature=arguments.temperature, seed=arguments.seed
-    )
+    with said_of_flags(max_tokens="--max-tokens", temperature="--temperature", seed="--seed"):
+        params = SamplingParams(
+            max_tokens=arguments.max_tokens, temperature=arguments.temperature, seed=arguments.seed
+        )
     prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
     messages = conversation(prompt, arguments.system)
     form = JsonSchema(arguments.json_schema) if arguments.json_schema is not None else None

@@ -1,6 +1,7 @@
 """Opens the engine and the terminal for a command."""
 
 import json
+import re
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from engine.engine import Engine
+from engine.errors import InvalidInput
 from mcp_server.commands.engine_options import options
 from mcp_server.settings import Settings
 
@@ -42,6 +44,19 @@ def results() -> Console:
 def notes() -> Console:
     """Where everything else goes."""
     return Console(stderr=True, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty())
+
+
+NOTHING = "Nothing is indexed yet; to add a folder: npu-gateway index DIR"
+
+
+@contextmanager
+def said_of_flags(**flags: str) -> Generator[None]:
+    """Lets a refusal that begins with a field of the engine name the flag that gave it."""
+    try:
+        yield
+    except InvalidInput as error:
+        text = re.sub(r"\w+", lambda found: flags.get(found[0], found[0]), str(error), count=1)
+        raise InvalidInput(text) from error
 
 
 def print_json(value: Any) -> None:

@@ -8,7 +8,14 @@ from rich.text import Text
 from engine.errors import InvalidInput
 from engine.search.narrowing import Narrowing
 from mcp_server import passages, rendering
-from mcp_server.commands.opening import embedding_engine, notes, print_json, results
+from mcp_server.commands.opening import (
+    NOTHING,
+    embedding_engine,
+    notes,
+    print_json,
+    results,
+    said_of_flags,
+)
 from mcp_server.passages import Asked
 from mcp_server.plain import in_a_line, plain
 from mcp_server.results import Passage, SearchResult
@@ -38,7 +45,8 @@ def search(arguments: argparse.Namespace, settings: Settings) -> int:
         mode=arguments.mode,
         explain=arguments.explain,
     )
-    with embedding_engine(settings) as opened:
+    flags = said_of_flags(modified_after="--after", modified_before="--before")
+    with flags, embedding_engine(settings) as opened:
         found = opened.library.search(asked.request(opened.library))
         result = passages.result(opened.library, asked, found)
     if arguments.json:
@@ -59,7 +67,7 @@ def _print(result: SearchResult) -> None:
     if result.degraded:
         notes().print(result.degraded, markup=False)
     if not result.documents:
-        notes().print("Nothing is indexed yet; to add a folder: npu-gateway index DIR")
+        notes().print(NOTHING)
     elif not result.passages:
         notes().print("No passage found, or none that matches.")
     for passage in result.passages:
