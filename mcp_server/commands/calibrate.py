@@ -10,14 +10,15 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 
-from rich.table import Table
-
 from engine.embed.embedder import Embedder, Placement
 from engine.errors import InvalidInput, Unavailable
 from mcp_server import placement
+from mcp_server.commands import tables
 from mcp_server.commands.opening import engine, notes, print_json, results
 from mcp_server.results import PlacementEntry, ShapeEntry
 from mcp_server.settings import Settings
+
+_NUMBERS = ("median ms", "tail ms", "tokens/s", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +97,8 @@ def _device(entry: PlacementEntry) -> str:
 
 
 def _print(rows: Sequence[Row], entry: PlacementEntry, model: str) -> None:
-    table = Table(box=None)
-    for name in ("provider", "shape", "state"):
-        table.add_column(name, no_wrap=True)
-    for name in ("median ms", "tail ms", "tokens/s", "error"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            row.provider,
-            f"{row.rows}x{row.tokens}",
-            row.state,
-            _shown(row.median_ms, ".2f"),
-            _shown(row.tail_ms, ".2f"),
-            _shown(row.tokens_per_second, ",d"),
-            _shown(row.prediction_error, ".0%"),
-        )
-    results().print(table)
+    names = ("provider", "shape", "state", *_NUMBERS)
+    tables.show(results(), names, [_cells(row) for row in rows], right=_NUMBERS)
     for line in _reasons(rows):
         results().print(line, markup=False)
     results().print(
@@ -121,6 +108,18 @@ def _print(rows: Sequence[Row], entry: PlacementEntry, model: str) -> None:
     results().print(
         f"{model}; {_device(entry)}; policy {entry.policy}: {entry.npu.why}", markup=False
     )
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        row.provider,
+        f"{row.rows}x{row.tokens}",
+        row.state,
+        _shown(row.median_ms, ".2f"),
+        _shown(row.tail_ms, ".2f"),
+        _shown(row.tokens_per_second, ",d"),
+        _shown(row.prediction_error, ".0%"),
+    ]
 
 
 def _reasons(rows: Sequence[Row]) -> list[str]:

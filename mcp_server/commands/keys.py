@@ -3,9 +3,7 @@
 import argparse
 import sys
 
-from rich.markup import escape
-from rich.table import Table
-
+from mcp_server.commands import tables
 from mcp_server.commands.opening import notes, print_json, results
 from mcp_server.keys import USUAL_SCOPES, KeyEntry, Keys
 from mcp_server.plain import in_a_line
@@ -39,12 +37,10 @@ def keys_list(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.json:
         print_json({"needed": keys.any(), "keys": [_shown(entry) for entry in entries]})
         return 0
-    table = Table("id", "name", "scopes", "created", box=None)
-    for entry in entries:
-        row = (entry.id, in_a_line(entry.name), _scopes(entry), in_a_line(entry.created))
-        table.add_row(*map(escape, row))
     if entries:
-        results().print(table)
+        rows = [(entry.id, entry.name, _scopes(entry), entry.created) for entry in entries]
+        lines = [[in_a_line(text) for text in row] for row in rows]
+        tables.show(results(), ("id", "name", "scopes", "created"), lines)
     else:
         notes().print(_nobody(settings) if keys.any() else _everybody(), markup=False)
     return 0

@@ -6,7 +6,6 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -15,13 +14,14 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
 
 from engine.errors import EngineError
 from engine.models import catalog, fetcher, installed, removal
 from engine.models.progress import FetchProgress
 from engine.models.spec import ModelSpec, Task
+from mcp_server.commands import tables
 from mcp_server.commands.opening import notes, print_json, results
+from mcp_server.plain import in_a_line
 from mcp_server.rendering import size
 from mcp_server.settings import Settings
 
@@ -105,14 +105,11 @@ def models(arguments: argparse.Namespace, settings: Settings) -> int:
         }
         print_json({"models": [asdict(entry) for entry in entries], "uses": named})
         return 0
-    table = Table("model", "for", "size", "installed", "licence", "source", box=None)
-    table.columns[0].no_wrap = True
-    table.columns[-1].overflow = "fold"
+    names = ("model", "for", "size", "installed", "licence", "source")
+    tables.show(results(), names, [_row(entry) for entry in entries])
     for entry in entries:
-        here = entry.problem or ("yes" if entry.installed else "no")
-        row = (entry.task, size(entry.size_bytes), here, entry.license, entry.source)
-        table.add_row(*map(escape, (entry.model, *row)))
-    results().print(table)
+        if entry.problem:
+            results().print(in_a_line(f"{entry.model}: {entry.problem}"), markup=False)
     for task, (model_id, why) in uses.items():
         results().print(f"{TOOLS_OF[task]}: {model_id or 'no model'} ({why})", markup=False)
     return 0
@@ -162,6 +159,12 @@ def _own(model: installed.InstalledModel) -> Entry:
         size_bytes=model.size_bytes,
         problem=model.broken,
     )
+
+
+def _row(entry: Entry) -> list[str]:
+    here = "damaged" if entry.problem else "yes" if entry.installed else "no"
+    cells = (entry.task, size(entry.size_bytes), here, entry.license, entry.source)
+    return [in_a_line(text) for text in (entry.model, *cells)]
 
 
 def _use(task: Task, settings: Settings, wanted: str) -> tuple[str, str]:
