@@ -180,7 +180,7 @@ class Keys:
                 "try again when it is done."
             ) from None
         except OSError as error:
-            raise _unusable(self._file, f"cannot be locked ({error.strerror})") from error
+            raise _unchanged(self._file, error) from error
         try:
             yield self.list()
         finally:
@@ -203,7 +203,7 @@ class Keys:
                     os.unlink(name)
                 raise
         except OSError as error:
-            raise _unusable(self._file, f"cannot be written ({error.strerror})") from error
+            raise _unchanged(self._file, error) from error
         self._refresh()
 
 
@@ -237,4 +237,11 @@ def _unusable(file: Path, problem: str) -> StoreError:
     return StoreError(
         f"The file of keys {file} {problem}: until that is mended nobody is let in over HTTP. Put "
         "a copy back, or remove it, create the keys anew and restart the server."
+    )
+
+
+def _unchanged(file: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"The file of keys {file} cannot be written ({error.strerror}), and no key has changed. "
+        "Check the permissions of its folder and the space left on its disk."
     )

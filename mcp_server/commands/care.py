@@ -7,10 +7,12 @@ from pathlib import Path
 from engine.corpus import SkippedFile
 from engine.library import Library
 from mcp_server import rendering, reports
-from mcp_server.commands.opening import engine, notes, print_json, results
+from mcp_server.commands.opening import NOTHING, engine, notes, print_json, results
 from mcp_server.settings import Settings
 
 _FILES_AT_ONCE = 1_000
+_LINES = 20
+"""What is shown of all that is wrong with an index."""
 
 
 def collections(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -30,7 +32,7 @@ def collections(arguments: argparse.Namespace, settings: Settings) -> int:
     for file in skipped:
         results().print(rendering.skipped(reports.skipped(file)), markup=False)
     if not known:
-        notes().print("Nothing is indexed yet; to add a folder: npu-gateway index DIR")
+        notes().print(NOTHING)
     return 0
 
 
@@ -64,9 +66,18 @@ def verify(arguments: argparse.Namespace, settings: Settings) -> int:
     """Examines the whole index; 1 if something is wrong."""
     with engine(settings) as opened:
         problems = opened.library.store().verify()
-    text = "\n".join(problems) or "The index is sound."
+    lines = [line for problem in problems for line in problem.splitlines()]
+    more = [f"... and {len(lines) - _LINES:,} lines more: --json"] if len(lines) > _LINES else []
+    text = "\n".join(lines[:_LINES] + more) or "The index is sound."
     _say(arguments, {"ok": not problems, "problems": problems}, text)
-    return 1 if problems else 0
+    if not problems:
+        return 0
+    notes().print(
+        f"The index is damaged: move {settings.index_file} away and index your folders again, or "
+        "put a backup in its place. Your documents are untouched.",
+        markup=False,
+    )
+    return 1
 
 
 def _drop(library: Library, name: str, *, as_json: bool) -> int:

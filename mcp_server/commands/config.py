@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from engine.models import installed
 from mcp_server.agent_hosts import launching
@@ -19,6 +20,7 @@ from mcp_server.agent_hosts.launching import Installation, Launch
 from mcp_server.agent_hosts.snippets import snippet
 from mcp_server.agent_hosts.table import BY_NAME, HOSTS, LINUX, MACOS, WINDOWS, AgentHost
 from mcp_server.commands.opening import notes
+from mcp_server.plain import in_a_line
 from mcp_server.settings import BadSetting, Settings, documents_folder
 
 _OUT_OF_A_CACHE = (
@@ -42,7 +44,7 @@ def config(arguments: argparse.Namespace, settings: Settings) -> int:
     starting = launch(settings, installation)
     sys.stdout.write(snippet(host, starting))
     sys.stdout.flush()
-    said = [_where(host, starting)]
+    said = [_where(host, starting), *_absent(settings.root)]
     if installation.uvx:
         said.append(_OUT_OF_A_CACHE.format(host=host.name))
     notes().print("\n".join(said), markup=False, soft_wrap=True)
@@ -85,6 +87,14 @@ def chosen(name: str) -> AgentHost:
     near = difflib.get_close_matches(word, BY_NAME, n=2)
     offer = f" Did you mean {' or '.join(near)}?" if near else ""
     raise BadSetting(f"There is no host {name!r}.{offer} Known are {', '.join(BY_NAME)}.")
+
+
+def _absent(roots: Sequence[Path]) -> list[str]:
+    return [
+        f"{in_a_line(str(root))} is no folder yet; nothing in it can be indexed until it is one."
+        for root in roots
+        if not root.is_dir()
+    ]
 
 
 def _where(host: AgentHost, launch: Launch) -> str:

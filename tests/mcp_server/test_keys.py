@@ -183,3 +183,9 @@ def test_keys_created_at_once_are_all_kept(file):
     with ThreadPoolExecutor(8) as threads:
         made = list(threads.map(lambda n: Keys(file).create(f"number {n}")[1], range(8)))
     assert set(Keys(file).list()) == set(made)
+
+
+def test_a_key_that_cannot_be_written_says_that_nothing_has_changed(file):
+    (file.parent / ".keys.json.lock").mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"cannot be written .* and no key has changed"):
+        Keys(file).create("laptop")

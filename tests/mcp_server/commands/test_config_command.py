@@ -54,6 +54,13 @@ def test_settings_are_passed_on_and_paths_are_absolute(tmp_path, monkeypatch):
     )
 
 
+def test_a_root_that_is_no_folder_is_told(tmp_path):
+    wrong = tmp_path / "ntoes"
+    said = run("config", "zed", "--root", str(tmp_path), "--root", str(wrong)).stderr
+    assert f"{wrong} is no folder yet" in said
+    assert f"{tmp_path} is no folder" not in said
+
+
 def test_the_id_of_a_model_stays_one():
     args = launch(Settings(decoder="smollm2-135m-instruct"), Installation("/usr/bin/python")).args
     assert args[args.index("--decoder") + 1] == "smollm2-135m-instruct"

@@ -185,8 +185,12 @@ def test_a_damaged_index_is_found_out(flags, folder):
     content[len(content) // 2 : len(content) // 2 + 8_000] = bytes(8_000)
     file.write_bytes(content)
     result = run("verify", "--json", *flags)
-    assert result.returncode == 1
+    shown = run("verify", *flags)
+    assert result.returncode == shown.returncode == 1
     assert "Traceback" not in result.stderr
+    assert len(shown.stdout.splitlines()) <= 21
+    for part in ("is damaged", "ove ", str(file), "index"):
+        assert part in shown.stderr
 
 
 def test_a_collection_is_dropped_and_its_space_given_back(flags, folder, tmp_path):
