@@ -12,6 +12,7 @@ from anyio import sleep
 from engine.documents.progress import IndexProgress
 from engine.documents.watcher import changed_paths
 from engine.errors import EngineError, IndexerBusy
+from engine.library import Library
 from mcp_server import concurrency, roots
 from mcp_server.lifespan import Background, Gateway
 from mcp_server.settings import Settings
@@ -39,12 +40,18 @@ async def _embed_lacking(gateway: Gateway) -> None:
     while True:
         try:
             if gateway.settings.index_file.exists() and await gateway.read(library.lacks_vectors):
-                await _run(gateway, library.embed_lacking())
+                await _run(gateway, _lacking(library))
         except EngineError as error:
             logger.info("Texts without vectors wait: %s", error)
         except Exception:
             logger.exception("Embedding in the background failed")
         await sleep(_AGAIN_SECONDS)
+
+
+def _lacking(library: Library) -> Generator[IndexProgress]:
+    """Embeds what is lacking once it is its turn: nothing, if the run before has embedded it."""
+    if library.lacks_vectors():
+        yield from library.embed_lacking()
 
 
 async def _watch(gateway: Gateway) -> None:
