@@ -1,6 +1,7 @@
 """The process a host starts: handshakes, noise, bad lines, cancelling, and every way to end."""
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -78,16 +79,23 @@ async def test_discovery_answers_over_stdio(flags, era):
             assert len((await client.list_tools()).tools) == 8
 
 
+def until_status_says(server, word):
+    """The load begins beside the conversation: it may have yet to."""
+    end = time.monotonic() + TIMEOUT
+    for number in itertools.count(100):
+        said = server.ask(number, "tools/call", {"name": "status"})["result"]["content"][0]["text"]
+        if word in said:
+            return
+        assert time.monotonic() < end, said
+
+
 def test_a_slow_load_delays_no_handshake_is_told_and_happens_once(tmp_path, models_dir, era):
     gate = tmp_path / "gate"
     command = [sys.executable, str(SLOW_SERVER), str(tmp_path), str(models_dir), str(gate)]
     with started(command, era=era) as server:
         server.hello()  # The load waits for its gate, and is not waited for.
         assert len(server.ask(1, "tools/list")["result"]["tools"]) == 8
-        assert (
-            "loading"
-            in server.ask(2, "tools/call", {"name": "status"})["result"]["content"][0]["text"]
-        )
+        until_status_says(server, "loading")
         call(server, 3, "semantic_search", {"query": "x"}, progressToken="three")
         call(server, 4, "embed", {"texts": ["x"]})
         server.told(b"notifications/progress")
@@ -259,7 +267,7 @@ def begin_long_answer(server):
         server,
         8,
         "generate",
-        {"prompt": "Tell a very long story.", "max_tokens": 4000},
+        {"prompt": "Write an endless story.", "regex": "[a-z ]{3900,}", "max_tokens": 2000},
         progressToken="p",
     )
     server.told(b'"progress":1')
@@ -346,8 +354,10 @@ def test_a_termination_signal_ends_it_though_closing_hangs(tmp_path, patience, e
     with started([sys.executable, "-c", code], era=era) as server:
         server.hello()
         server.process.send_signal(signal.SIGTERM)
-        if patience > 1:
-            time.sleep(0.3)  # Two that come at once are one.
+        end = time.monotonic() + TIMEOUT
+        while patience > 1 and server.process.poll() is None:
+            assert time.monotonic() < end
+            time.sleep(0.1)  # Two that come at once are one.
             server.process.send_signal(signal.SIGTERM)
         assert server.ended() == 0
 
@@ -415,10 +425,13 @@ def test_a_cancelled_answer_ends_without_a_reply_and_the_next_call_works(flags, 
         server.hello()
         begin_long_answer(server)
         server.send("notifications/cancelled", {"requestId": 8})
-        begin = time.monotonic()
         call(server, 10, "generate", {"prompt": "Say hello.", "max_tokens": 2})
         assert not server.answer(10)["result"].get("isError")
-        assert time.monotonic() - begin < 25, "the cancelled one was waited for"
+        for number in itertools.count(100):
+            status = server.ask(number, "tools/call", {"name": "status"})["result"]
+            if not status["structuredContent"]["answers"]["active"]:
+                break
+        assert not any(b'"progress":2000' in line for line in server.lines), "written to its end"
         assert not any(json.loads(line).get("id") == 8 for line in server.lines)
 
 
@@ -428,13 +441,10 @@ def test_the_rest_answers_while_an_answer_is_written(flags, era):
     with raw_server(*flags, era=era) as server:
         server.hello()
         begin_long_answer(server)
-        waits = []
         for number, (method, params) in enumerate(asked * 4, 20):
-            begin = time.monotonic()
             assert "result" in server.ask(number, method, params)
-            waits.append(time.monotonic() - begin)
-        assert sorted(waits)[len(waits) // 2] < 5, "the long answer was waited for"
-        assert not any(json.loads(line).get("id") == 8 for line in server.lines)
+        was_waited_for = any(json.loads(line).get("id") == 8 for line in server.lines)
+        assert not was_waited_for, "the long answer"
 
 
 @in_one_era
