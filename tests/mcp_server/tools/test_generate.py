@@ -97,7 +97,7 @@ async def test_a_cancelled_answer_stops_within_a_token_and_the_next_call_works(c
         if done >= 1:
             started.set()
 
-    long = {"prompt": "Tell a very long story.", "max_tokens": 2000}
+    long = {"prompt": "Write an endless story.", "regex": "[a-z ]{3900,}", "max_tokens": 2000}
     async with connect(slots=1, queue=0) as client:
         async with anyio.create_task_group() as tasks:
 
@@ -105,11 +105,11 @@ async def test_a_cancelled_answer_stops_within_a_token_and_the_next_call_works(c
                 await client.call_tool("generate", long, progress_callback=progress)
 
             tasks.start_soon(long_answer)
-            with anyio.fail_after(30):
+            with anyio.fail_after(60):
                 await started.wait()
             assert (await client.call_tool("generate", long)).is_error, "its place is taken"
             tasks.cancel_scope.cancel()
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             answers = {"active": 1}
             while answers["active"] or answers["kv_bytes"]:
                 status = (await client.call_tool("status", {})).structured_content
@@ -119,12 +119,12 @@ async def test_a_cancelled_answer_stops_within_a_token_and_the_next_call_works(c
 
 
 async def test_calls_beyond_the_slots_wait_and_beyond_the_queue_are_refused(connect):
-    tell = {"prompt": "Tell a very long story.", "max_tokens": 2000}
+    tell = {"prompt": "Write an endless story.", "regex": "[a-z ]{3900,}", "max_tokens": 2000}
     async with connect(slots=2, queue=1) as client:
         async with anyio.create_task_group() as tasks:
             for _ in range(3):
                 tasks.start_soon(client.call_tool, "generate", tell)
-            with anyio.fail_after(30):
+            with anyio.fail_after(60):
                 answers = {"active": 0}
                 while (answers["active"], answers.get("waiting")) != (2, 1):
                     status = (await client.call_tool("status", {})).structured_content
@@ -134,12 +134,13 @@ async def test_calls_beyond_the_slots_wait_and_beyond_the_queue_are_refused(conn
         assert refused.is_error
         assert "2 calls in work and 1 more call waiting" in refused.content[0].text
         assert "call again" in refused.content[0].text
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             after = await client.call_tool("generate", {"prompt": PROMPT, "max_tokens": 4})
         assert after.meta["completion_tokens"] == 4
-        status = (await client.call_tool("status", {})).structured_content
-    assert status["answers"]["active"] == status["answers"]["waiting"] == 0
-    assert status["answers"]["kv_bytes"] == 0
+        with anyio.fail_after(60):  # Whoever was cancelled leaves after a running step.
+            while answers["active"] or answers["waiting"] or answers["kv_bytes"]:
+                status = (await client.call_tool("status", {})).structured_content
+                answers = status["answers"]
 
 
 @in_one_era
@@ -293,7 +294,7 @@ async def test_while_one_answer_is_written_the_rest_of_the_server_answers(connec
             ended.append("long")
 
         tasks.start_soon(long_answer)
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             await started.wait()
         short = await client.call_tool("generate", {"prompt": PROMPT, "max_tokens": 4})
         assert short.meta["completion_tokens"] == 4
