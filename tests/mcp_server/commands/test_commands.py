@@ -308,7 +308,7 @@ def test_an_interrupted_command_ends_at_once_without_a_traceback(flags, folder):
             assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert errors.strip().endswith("npu-gateway: interrupted")
     assert "Traceback" not in errors
@@ -324,7 +324,7 @@ def test_the_demo_passes_and_prints_a_configuration_that_starts(flags):
     assert Path(launch["command"]).is_absolute()
     assert flags == [word for word in launch["args"] if word in flags]
     started = subprocess.run(
-        [launch["command"], *launch["args"]], stdin=subprocess.DEVNULL, timeout=60
+        [launch["command"], *launch["args"]], stdin=subprocess.DEVNULL, timeout=120
     )
     assert started.returncode == 0
 
@@ -346,8 +346,10 @@ def test_an_interrupted_demo_ends_itself_and_its_server(flags):
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         server = children.read_text().split() if children.exists() else []
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in errors
-    for pid in server:
-        assert not Path(f"/proc/{pid}").exists()
+    end = time.monotonic() + 60
+    while left := [pid for pid in server if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < end, left
+        time.sleep(0.05)
