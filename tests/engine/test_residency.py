@@ -151,7 +151,7 @@ def test_a_signal_may_close_it_while_its_own_thread_is_within():
     place = Resident("model", lambda _: Model(), interrupting)
     thread = threading.Thread(target=place.lease().release, daemon=True)
     thread.start()
-    thread.join(30)
+    thread.join(60)
     assert interrupted.is_set()
     assert not thread.is_alive()
     assert place.state == "closed"

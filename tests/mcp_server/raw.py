@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from queue import Empty, Queue
 from typing import Any
 
-TIMEOUT = 60
+TIMEOUT = 120
 
 META_OF_ERA: dict[str, dict[str, Any]] = {
     "legacy": {},

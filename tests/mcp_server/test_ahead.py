@@ -85,7 +85,7 @@ async def test_who_leaves_interrupts_the_step_and_waits_for_its_end():
     class Stuck(Counting):
         def __next__(self) -> int:
             if self.made == 2:
-                assert self.interrupted.wait(30), "nobody interrupted it"
+                assert self.interrupted.wait(60), "nobody interrupted it"
             return super().__next__()
 
     stuck = Stuck(1_000)
@@ -106,6 +106,6 @@ async def test_what_is_over_is_not_interrupted():
 
 
 async def _until(is_so: Callable[[], bool]) -> None:
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         while not is_so():
             await anyio.lowlevel.checkpoint()

@@ -54,7 +54,7 @@ async def test_a_cancelled_step_is_hurried_until_it_has_ended_and_then_closed():
     class Slow(Counting):
         def __next__(self) -> int:
             anyio.from_thread.run_sync(started.set)
-            assert hurried.wait(30), "nobody hurried it"
+            assert hurried.wait(60), "nobody hurried it"
             return super().__next__()
 
     slow = Slow(3)
@@ -65,7 +65,7 @@ async def test_a_cancelled_step_is_hurried_until_it_has_ended_and_then_closed():
                 await anext(steps)
 
         tasks.start_soon(take)
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             await started.wait()
         assert not hurried.is_set()
         tasks.cancel_scope.cancel()
@@ -154,7 +154,7 @@ async def serve_all(slots: Admission, callers: str) -> tuple[str, str]:
     async with anyio.create_task_group() as tasks:
         for caller in callers:
             tasks.start_soon(call, caller)
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             while slots.working + slots.waiting + len(refused) < len(callers):
                 await anyio.lowlevel.checkpoint()
         all_are_here.set()
@@ -192,7 +192,7 @@ async def test_a_caller_with_one_call_is_served_while_another_calls_without_paus
     async with anyio.create_task_group() as tasks:
         for _ in range(4):
             tasks.start_soon(greedy)
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             while greedy_calls < 10:
                 await anyio.lowlevel.checkpoint()
             async with slots.slot("modest"):
@@ -202,7 +202,7 @@ async def test_a_caller_with_one_call_is_served_while_another_calls_without_paus
 async def test_waiting_has_an_end():
     slots = Admission(1, 4, "full", patience=0.01)
     async with slots.slot("a"):
-        with anyio.fail_after(30), pytest.raises(Overloaded, match="not this call's turn") as late:
+        with anyio.fail_after(60), pytest.raises(Overloaded, match="not this call's turn") as late:
             async with slots.slot("b"):
                 pytest.fail("the slot was taken")
         assert late.value.retry_after == 1
@@ -237,7 +237,7 @@ async def test_no_slot_is_lost_to_calls_that_are_cancelled_as_their_turn_comes()
                 await first.aclose()
                 if not tells_first:
                     stop()
-                with anyio.fail_after(30):
+                with anyio.fail_after(60):
                     await served.wait()
             assert (slots.waiting, slots.working) == (0, 0)
 
@@ -291,7 +291,7 @@ async def test_a_caller_who_leaves_frees_the_slot_only_once_the_thread_has_ended
 
     def work() -> None:
         at_work.release()
-        assert goes_on.wait(30)
+        assert goes_on.wait(60)
         ended.release()
 
     async def leave() -> None:
@@ -311,7 +311,7 @@ async def test_a_caller_who_leaves_frees_the_slot_only_once_the_thread_has_ended
         goes_on.set()
     for _ in range(3):
         await anyio.to_thread.run_sync(ended.acquire)
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         while admission.working:
             await anyio.lowlevel.checkpoint()
 

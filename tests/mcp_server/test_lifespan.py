@@ -28,7 +28,7 @@ class Gate:
 
     def load(self, report: Callable[[str], None]) -> Any:
         self.loads += 1
-        assert self.opened.wait(30)
+        assert self.opened.wait(120)
         return self._outcome()
 
 
@@ -63,7 +63,7 @@ async def calls_that_wait(home, era, gate: Gate, count: int) -> list[Any]:
 
             for number in range(count):
                 tasks.start_soon(call, number)
-            with anyio.fail_after(30):
+            with anyio.fail_after(60):
                 await all_told.wait()
             threads = threading.active_count()
             gate.opened.set()
@@ -161,7 +161,7 @@ async def test_calls_that_wait_have_the_model_before_another_makes_it_leave(home
                 tasks.start_soon(call)
             gate.opened.set()
     over.set()
-    freeing.join(30)
+    freeing.join(60)
     assert len(results) == 10
     assert not any(result.is_error for result in results)
     assert engine.embedder.free() or engine.embedder.state == "idle"

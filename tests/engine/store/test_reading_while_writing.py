@@ -80,13 +80,13 @@ def test_reading_goes_on_within_a_write_of_another_thread(filled, document, vect
             self.looks += 1
             if self.looks == 2:
                 inside.set()
-                leave.wait(20)
+                leave.wait(60)
             return super().__iter__()
 
     writing = threading.Thread(target=filled.replace, args=[made, Slow(chunks)])
     writing.start()
     try:
-        assert inside.wait(20)
+        assert inside.wait(60)
         with Readers(4, lambda: _read_all_ways(filled, vectors)):
             _read_all_ways(filled, vectors)
         assert filled.count() == 2

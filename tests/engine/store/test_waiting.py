@@ -40,7 +40,7 @@ class _Call:
         self._thread.join(seconds)
 
     def finish(self) -> StoreError | None:
-        self._thread.join(20)
+        self._thread.join(60)
         assert not self._thread.is_alive()
         return self.error
 
@@ -108,7 +108,7 @@ class _Slow(list):
         self._looks += 1
         if self._looks == 2:
             self.entered.set()
-            self.leave.wait(20)
+            self.leave.wait(60)
         return super().__iter__()
 
 
@@ -118,7 +118,7 @@ def test_a_document_whose_writing_is_interrupted_is_as_it_was_before(path, open_
     made, chunks = document("/d/a", ["other words\n"] * 3)
     slow = _Slow(chunks)
     working = _Call(lambda: store.replace(made, slow))
-    assert slow.entered.wait(20)
+    assert slow.entered.wait(60)
     store.interrupt()
     assert len(reader.chunks(made.document_id)) == 2
     slow.leave.set()
@@ -137,7 +137,7 @@ def test_closing_gives_up_on_a_call_that_works(path, open_at, document):
     made, chunks = document("/d/a")
     slow = _Slow(chunks)
     working = _Call(lambda: store.replace(made, slow))
-    assert slow.entered.wait(20)
+    assert slow.entered.wait(60)
     store.close(timeout=0.01)
     slow.leave.set()
     assert working.finish() is None

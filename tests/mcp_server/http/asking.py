@@ -70,7 +70,7 @@ async def ask(
     async def keep(message: Message) -> None:
         sent.append(message)
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         await app(scope, receive or receive_body, send or keep)
     head, *rest = sent or [{"status": 0, "headers": []}]
     return Answered(

@@ -41,7 +41,7 @@ os.execv(sys.argv[3], sys.argv[3:])
 """
 """Puts the ends of two pipes where the browser looks for them."""
 
-WAITING_SECONDS = 30
+WAITING_SECONDS = 60
 
 
 class Page:

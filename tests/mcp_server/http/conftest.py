@@ -23,7 +23,7 @@ from mcp_server.http.tracing import NO_TRACING, Tracing
 from mcp_server.lifespan import Gateway
 from mcp_server.settings import Settings
 
-STARTING_SECONDS = 30
+STARTING_SECONDS = 120
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ async def test_a_caller_who_leaves_within_a_body_is_no_failure(served, caplog):
     async with await anyio.connect_tcp("127.0.0.1", httpx2.URL(served.url).port) as caller:
         await caller.send(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
     async with httpx2.AsyncClient(base_url=served.url) as http:
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             while "route=mcp status=499" not in caplog.text:
                 await http.get("/livez")
     assert not [one for one in caplog.records if one.levelno > logging.INFO]

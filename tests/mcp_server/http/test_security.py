@@ -249,7 +249,7 @@ def test_over_a_socket_nothing_gets_around_the_guard(serve, home):
             ("OPTIONS *", "localhost", 401),
         )
         for target, host, status in heads:
-            with socket.create_connection((address.hostname, address.port), timeout=30) as caller:
+            with socket.create_connection((address.hostname, address.port), timeout=60) as caller:
                 head = f"{target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
                 caller.sendall(head.encode())
                 answer = caller.makefile("rb").read()

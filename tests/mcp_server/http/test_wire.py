@@ -25,7 +25,7 @@ JSON = "Content-Type: application/json\r\n"
 def test_a_chunk_that_is_none_ends_a_request_whatever_it_asks_for(served, caplog, head):
     caplog.set_level(logging.INFO)
     address = urlsplit(served.url)
-    with socket.create_connection((address.hostname, address.port), timeout=30) as caller:
+    with socket.create_connection((address.hostname, address.port), timeout=60) as caller:
         caller.sendall(f"{head}\r\nno chunk\r\n".encode())
         answer = caller.makefile("rb").read()
     assert answer.startswith(b"HTTP/1.1 400 ")
@@ -46,7 +46,7 @@ def test_a_chunk_that_is_none_ends_a_request_whatever_it_asks_for(served, caplog
 def test_who_never_ends_a_request_is_refused_and_hung_up_on(served, monkeypatch, part):
     monkeypatch.setattr(wire, "REQUEST_SECONDS", 0.05)
     address = urlsplit(served.url)
-    with socket.create_connection((address.hostname, address.port), timeout=30) as caller:
+    with socket.create_connection((address.hostname, address.port), timeout=60) as caller:
         caller.sendall(part.encode())
         *_, head, body = caller.makefile("rb").read().split(b"\r\n\r\n")
     assert b"HTTP/1.1 408 Request Timeout" in head
@@ -56,6 +56,6 @@ def test_who_never_ends_a_request_is_refused_and_hung_up_on(served, monkeypatch,
 def test_who_is_refused_before_the_body_has_come_does_not_hold_the_connection(served, monkeypatch):
     monkeypatch.setattr(wire, "REQUEST_SECONDS", 0.05)
     address = urlsplit(served.url)
-    with socket.create_connection((address.hostname, address.port), timeout=30) as caller:
+    with socket.create_connection((address.hostname, address.port), timeout=60) as caller:
         caller.sendall(f"POST /v1/unknown {HEAD}\r\n".encode())
         assert caller.makefile("rb").read().startswith(b"HTTP/1.1 404 ")

@@ -61,7 +61,7 @@ def answer(request_id, **result):
 async def test_the_answer_to_what_came_right_before_the_end_is_still_written(host):
     host.say(REQUEST[:-1])
     host.close(host.to_write)
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with host.opened() as (incoming, outgoing), outgoing:
             async for message in incoming:
                 assert isinstance(message, SessionMessage)
@@ -74,7 +74,7 @@ async def test_the_answer_to_what_came_right_before_the_end_is_still_written(hos
 async def test_the_end_is_noticed_though_the_host_reads_nothing(host):
     """More than a pipe holds waits to be written, and bad lines come, which are not answered."""
     noise = JSONRPCNotification(jsonrpc="2.0", method="notifications/x", params={"a": "x" * 50_000})
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with host.opened() as (incoming, outgoing), outgoing:
             with anyio.move_on_after(0.5):
                 for _ in range(200):
@@ -88,7 +88,7 @@ async def test_the_end_is_noticed_though_the_host_reads_nothing(host):
 
 async def test_a_host_that_no_longer_reads_is_gone(host):
     host.close(host.to_read)
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with host.opened() as (_, outgoing), outgoing:
             await outgoing.send(answer(1))
             host.close(host.to_write)
@@ -96,7 +96,7 @@ async def test_a_host_that_no_longer_reads_is_gone(host):
 
 
 async def test_an_answer_that_json_cannot_say_costs_that_answer_alone(host, caplog):
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with host.opened() as (_, outgoing), outgoing:
             await outgoing.send(answer(1, name="half of a pair: \ud800"))
             told = JSONRPCNotification(jsonrpc="2.0", method="x", params={"a": "\ud800"})
@@ -113,7 +113,7 @@ async def test_a_stdin_that_cannot_be_read_has_ended(host, tmp_path: Path):
     host.close(host.reading)
     os.dup2(descriptor, host.reading)
     os.close(descriptor)
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with host.opened() as (incoming, outgoing), outgoing:
             assert [message async for message in incoming] == []
     assert host.calls == ["ended"]

@@ -83,7 +83,7 @@ async def test_time_that_runs_out_leaves_the_rest_to_the_next_call(connect, home
         (home.documents / f"many{number:03d}.md").write_text(f"# Many\n\nThis is note {number}.\n")
     calls = 0
     async with connect() as client:
-        while calls < 20:
+        while calls < 404:
             calls += 1
             result = await index(client, home, max_seconds=1)
             if result.structured_content["complete"]:

@@ -119,7 +119,7 @@ async def test_a_cancelled_search_leaves_a_look_up_that_waits_for_the_index(home
 
     def look_up(_: Matches) -> None:
         begun.set()
-        let_through.wait(20)
+        let_through.wait(120)
         ended.set()
 
     async with anyio.create_task_group() as tasks:
